@@ -1,0 +1,22 @@
+"""Settings for the tests and for the examples in the docstrings."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+# no window opens in a test; set before matplotlib is imported by anybody
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(autouse=True)
+def _doctest_environment(request, tmp_path_factory, monkeypatch):
+    """Examples print the same numbers everywhere and leave no files behind."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        yield
+        return
+    monkeypatch.chdir(tmp_path_factory.mktemp("doctest"))
+    with np.printoptions(precision=8, suppress=False, threshold=1000, linewidth=75):
+        yield

@@ -115,7 +115,13 @@ class BinIndex(Index):
         return index
 
     def _nearest(self, values: np.ndarray) -> np.ndarray:
-        return np.abs(values[..., np.newaxis] - self.center).argmin(axis=-1)
+        """Bin that contains the value, else the one whose edge is nearest: never a neighbour by its centre."""
+        if np.isnan(values).any():
+            msg = f"NaN has no bin of {self.dim!r}"
+            raise KeyError(msg)
+        distance = np.maximum(self.lo - values[..., np.newaxis], values[..., np.newaxis] - self.hi)
+        inside = (values[..., np.newaxis] >= self.lo) & (values[..., np.newaxis] < self.hi)
+        return np.where(inside, -np.inf, distance).argmin(axis=-1)
 
     def _match(self, other: BinIndex) -> np.ndarray:
         """Position in self of each bin of other, -1 where there is none; shape (len(other),)."""

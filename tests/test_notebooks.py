@@ -17,7 +17,7 @@ def test_there_are_notebooks():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of jupyter's own machinery; the kernel is a process of its own
 @pytest.mark.parametrize("data", ["sample", pytest.param("real", marks=pytest.mark.real_data)])
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[p.stem for p in NOTEBOOKS])
 def test_notebook_runs(path, data, tmp_path, monkeypatch, request):
     jupytext = pytest.importorskip("jupytext")
     nbclient = pytest.importorskip("nbclient")

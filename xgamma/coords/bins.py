@@ -163,9 +163,7 @@ class BinIndex(Index):
         return {self.dim: self._match(other)}
 
     @classmethod
-    def concat(
-        cls, indexes: Sequence[Self], dim: Hashable, positions: Iterable[Iterable[int]] | None = None
-    ) -> Self:
+    def concat(cls, indexes: Sequence[Self], dim: Hashable, positions: Iterable[Iterable[int]] | None = None) -> Self:
         """Join axes one after the other."""
         parts = [np.concatenate([getattr(i, name) for i in indexes]) for name in ("lo", "hi", "center")]
         return cls(*parts, dim=indexes[0].dim)
@@ -228,7 +226,11 @@ def bin_axis(
     coords = xr.Coordinates.from_xindex(BinIndex(lo, hi, np.asarray(center, dtype=float), name))
     axis = xr.DataArray(coords[name].values, dims=name, coords=coords, name=name)
     label = long_name or name.replace("_", " ")
-    for key, text in ((name, label), (f"{name}_min", f"lower edge of {label}"), (f"{name}_max", f"upper edge of {label}")):
+    for key, text in (
+        (name, label),
+        (f"{name}_min", f"lower edge of {label}"),
+        (f"{name}_max", f"upper edge of {label}"),
+    ):
         axis[key].attrs.update(units=units, long_name=text)
     axis[name].attrs["interp"] = interp
     axis.attrs = dict(axis[name].attrs)
@@ -301,7 +303,11 @@ def energy_axis(
             msg = "give energy_min, energy_max and nbin, or edges"
             raise ValueError(msg)
         values = _spaced_edges(
-            to_value(energy_min, "TeV", "energy_min"), to_value(energy_max, "TeV", "energy_max"), nbin, per_decade, interp
+            to_value(energy_min, "TeV", "energy_min"),
+            to_value(energy_max, "TeV", "energy_max"),
+            nbin,
+            per_decade,
+            interp,
         )
     else:
         if energy_min is not None or energy_max is not None or nbin is not None:
@@ -342,7 +348,9 @@ def rename_axis(axis: xr.DataArray, name: str) -> xr.DataArray:
         return axis
     lo, hi = (axis[f"{old}_{end}"].values for end in ("min", "max"))
     long_name = "True energy" if name == "energy_true" else None
-    return bin_axis(name, lo, hi, axis[old].attrs["units"], axis[old].attrs.get("interp", "log"), axis[old].values, long_name)
+    return bin_axis(
+        name, lo, hi, axis[old].attrs["units"], axis[old].attrs.get("interp", "log"), axis[old].values, long_name
+    )
 
 
 def axis_of(obj: xr.Dataset | xr.DataArray, name: str) -> xr.DataArray:

@@ -12,7 +12,7 @@ from astropy.coordinates import SkyCoord
 from xgamma.coords.bins import bin_axis, rename_axis
 from xgamma.coords.frame import SkyFrame, pixel_solid_angle
 from xgamma.coords.sky import SkyGrid, grid_of
-from xgamma.coords.units import to_value
+from xgamma.coords.units import angle_pair
 from xgamma.kernels.sphere import separation as vector_separation
 from xgamma.kernels.sphere import to_vectors
 
@@ -86,15 +86,17 @@ def sky_grid(
         msg = f"center={center!r} must be one astropy SkyCoord"
         raise TypeError(msg)
     frame = str(center.frame.name) if frame is None else frame
-    size_x, size_y = _pair(binsize, "binsize")
-    width_x, width_y = _pair(width, "width")
+    size_x, size_y = angle_pair(binsize, "binsize")
+    width_x, width_y = angle_pair(width, "width")
     nx, ny = (_number(w, s) for w, s in ((width_x, size_x), (width_y, size_y)))
     position = center.transform_to(frame).spherical
     lon, lat = position.lon.deg, position.lat.deg
     coords = _centred_grid(lon, lat, (ny, nx), (size_x, size_y), proj, frame).coords()
-    irf_x, irf_y = _pair(irf_binsize, "irf_binsize")
+    irf_x, irf_y = angle_pair(irf_binsize, "irf_binsize")
     # rounding first: 3 deg / 0.2 deg must be 15 pixels and not 16
-    irf_shape = tuple(max(1, int(np.ceil(round(n * s / i, 6)))) for n, s, i in ((ny, size_y, irf_y), (nx, size_x, irf_x)))
+    irf_shape = tuple(
+        max(1, int(np.ceil(round(n * s / i, 6)))) for n, s, i in ((ny, size_y, irf_y), (nx, size_x, irf_x))
+    )
     coords = coords.assign(_centred_grid(lon, lat, irf_shape, (irf_x, irf_y), proj, frame).coords("irf_"))
     axes = _axes(energy, energy_true, rad)
     for axis in axes.values():
@@ -104,25 +106,15 @@ def sky_grid(
     return grid
 
 
-def _pair(value: Any, name: str) -> tuple[float, float]:
-    values = value if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) != 2:
-        msg = f"{name}={value!r} must be one angle or a pair"
-        raise ValueError(msg)
-    first, second = (to_value(v, "deg", name) for v in values)
-    if not (np.isscalar(first) and first > 0 and second > 0 and np.isfinite([first, second]).all()):
-        msg = f"{name}={value!r} must be positive and finite"
-        raise ValueError(msg)
-    return float(first), float(second)
-
-
 def _number(width: float, size: float) -> int:
     number = round(width / size)
     if number < 1:
         msg = f"a width of {width:g} deg holds no pixel of {size:g} deg; make it larger or the binsize smaller"
         raise ValueError(msg)
     if number > LONGEST_SIDE:
-        msg = f"{width:g} deg in pixels of {size:g} deg are {number:.3g} along one side; the limit is {LONGEST_SIDE:.0e}"
+        msg = (
+            f"{width:g} deg in pixels of {size:g} deg are {number:.3g} along one side; the limit is {LONGEST_SIDE:.0e}"
+        )
         raise ValueError(msg)
     return int(number)
 

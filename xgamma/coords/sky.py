@@ -27,7 +27,9 @@ PREFIXES = ("", "irf_")
 class SkyTransform(CoordinateTransform):
     """Pixel positions to sky coordinates and back, through a `SkyFrame`."""
 
-    def __init__(self, frame: SkyFrame, ranges: Mapping[str, range], names: Iterable[Hashable] = ("lon", "lat")) -> None:
+    def __init__(
+        self, frame: SkyFrame, ranges: Mapping[str, range], names: Iterable[Hashable] = ("lon", "lat")
+    ) -> None:
         super().__init__(tuple(names), {d: len(r) for d, r in ranges.items()})
         self.frame, self.ranges = frame, dict(ranges)
 
@@ -140,9 +142,7 @@ class SkyIndex(CoordinateTransformIndex):
         return result
 
     @classmethod
-    def concat(
-        cls, indexes: Sequence[Self], dim: Hashable, positions: Iterable[Iterable[int]] | None = None
-    ) -> Self:
+    def concat(cls, indexes: Sequence[Self], dim: Hashable, positions: Iterable[Iterable[int]] | None = None) -> Self:
         """Join neighbouring tiles along one of the two dims."""
         first = indexes[0]
         for other in indexes[1:]:

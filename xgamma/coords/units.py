@@ -9,7 +9,7 @@ import astropy.units as u
 import numpy as np
 import xarray as xr
 
-__all__ = ["canonical_attrs", "conversion_factor", "quantity", "to_unit", "to_value"]
+__all__ = ["angle_pair", "canonical_attrs", "conversion_factor", "quantity", "to_unit", "to_value"]
 
 #: Units that xgamma uses inside, by kind of quantity.
 CANONICAL = {
@@ -103,6 +103,25 @@ def to_value(value: Any, unit: str, name: str = "value") -> Any:
         msg = f"{name}={value!r} holds NaN"
         raise ValueError(msg)
     return result.item() if result.ndim == 0 else result
+
+
+def angle_pair(value: Any, name: str) -> tuple[float, float]:
+    """Return an angle, or a pair of angles along (x, y), as two positive numbers in degrees.
+
+    Examples
+    --------
+    >>> angle_pair("0.5 deg", "width")
+    (0.5, 0.5)
+    """
+    values = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2:
+        msg = f"{name}={value!r} must be one angle or a pair"
+        raise ValueError(msg)
+    first, second = (to_value(v, "deg", name) for v in values)
+    if not all(isinstance(v, float) and np.isfinite(v) and v > 0 for v in (first, second)):
+        msg = f"{name}={value!r} must be positive and finite"
+        raise ValueError(msg)
+    return first, second
 
 
 def _as_quantity(value: Any, unit: str) -> u.Quantity:

@@ -11,10 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from xgamma.coords.units import to_value
 from xgamma.irf.axes import TableAxis, response_array, response_axis, table_axis
 from xgamma.kernels.interp import Weights, interp_plane, interp_points, interp_rows, log_log_integral
+from xgamma.kernels.sphere import field_of_view, to_vectors
 
 __all__ = [
     "constant_background",
     "evaluate_background",
+    "fov_coordinates",
     "integrate_background",
     "pad_offset",
     "powerlaw_background",
@@ -176,9 +178,9 @@ def integrate_background(
     energy_edges
         Edges in TeV, shape (n + 1,).
     fov_lon, fov_lat
-        Longitude and latitude in the frame whose origin is the pointing, in deg, shape (...). The frame is
-        ``SkyOffsetFrame(origin=pointing)`` in ICRS (longitude grows with right ascension), or in AltAz where
-        ``attrs["fov_alignment"]`` is ``"ALTAZ"``. For ``"REVERSE_LON_RADEC"`` this function turns the sign of the longitude.
+        Field-of-view coordinates in deg, shape (...), as `fov_coordinates` makes them: from right ascension and
+        declination, or from azimuth and altitude where ``attrs["fov_alignment"]`` is ``"ALTAZ"``. For
+        ``"REVERSE_LON_RADEC"`` this function turns the sign of the longitude.
     offset
         Separation from the pointing in deg, shape (...); by default it is computed from the position.
     oversampling
@@ -249,6 +251,39 @@ def _empty_rows(log_rate: NDArray[np.float64], weights: Weights) -> NDArray[np.f
     if not weights.valid.all():
         log_rate[~weights.valid] = -np.inf
     return log_rate
+
+
+def fov_coordinates(
+    lon: ArrayLike, lat: ArrayLike, lon_pointing: float, lat_pointing: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Field-of-view coordinates of positions, given the pointing.
+
+    Parameters
+    ----------
+    lon, lat
+        Right ascension and declination, or azimuth and altitude, in deg; any shape.
+    lon_pointing, lat_pointing
+        Pointing in the same frame, in deg.
+
+    Returns
+    -------
+    fov_lon, fov_lat : numpy.ndarray
+        Coordinates in deg. The longitude *falls* with right ascension (azimuth): it is minus that of
+        astropy's ``SkyOffsetFrame(origin=pointing)``; the latitude is the same.
+
+    References
+    ----------
+    Data formats for gamma-ray astronomy 0.3, "Field of view coordinates".
+
+    Examples
+    --------
+    >>> fov_lon, fov_lat = fov_coordinates(84.0, 22.0, 83.0, 22.0)
+    >>> round(float(fov_lon), 3), round(float(fov_lat), 3)
+    (-0.927, 0.003)
+    """
+    vectors = to_vectors(*np.broadcast_arrays(np.asarray(lon, dtype=float), np.asarray(lat, dtype=float)))
+    fov_lon, fov_lat = field_of_view(vectors, lon_pointing, lat_pointing)
+    return -fov_lon, fov_lat
 
 
 def _separation(fov_lon: ArrayLike, fov_lat: ArrayLike) -> NDArray[np.float64]:

@@ -48,8 +48,8 @@ class Observation:
         Where its HDUs are.
     row
         Its row of the observation table: pairs of name and value.
-    filter
-        Cuts that are applied to events and good time intervals.
+    cut
+        Filter that is applied to events and good time intervals.
     on_bad
         ``"raise"`` or ``"drop"`` for events with NaN, or energies that are not positive.
 
@@ -63,12 +63,12 @@ class Observation:
     obs_id: ObsId
     hdus: tuple[HduLocation, ...]
     row: tuple[tuple[str, Any], ...] = ()
-    filter: ObservationFilter | None = None
+    cut: ObservationFilter | None = None
     on_bad: str = "raise"
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         """Return what identifies the run in a Dask graph."""
-        return type(self).__name__, self.obs_id, self.hdus, repr(self.filter), self.on_bad
+        return type(self).__name__, self.obs_id, self.hdus, repr(self.cut), self.on_bad
 
     @property
     def info(self) -> dict[str, Any]:
@@ -186,14 +186,15 @@ class Observation:
 
     def select_time(self, time: Any) -> Observation:
         """Return the run cut to time intervals; see `ObservationFilter.create`."""
-        return self.with_filter(ObservationFilter.create(time=time))
+        return self.filter(time=time)
 
-    def with_filter(self, other: ObservationFilter) -> Observation:
-        """Return the run with one more filter."""
-        return replace(self, filter=other if self.filter is None else self.filter & other)
+    def filter(self, cut: ObservationFilter | None = None, **cuts: Any) -> Observation:
+        """Return the run with one more filter: `cut`, or one made of `cuts` (see `ObservationFilter.create`)."""
+        new = ObservationFilter.create(**cuts) if cut is None else cut
+        return replace(self, cut=new if self.cut is None else self.cut & new)
 
     def __repr__(self) -> str:
-        cut = "" if self.filter is None else ", filtered"
+        cut = "" if self.cut is None else ", filtered"
         return f"<xgamma.Observation {self.obs_id}: {', '.join(self.available) or 'no HDUs'}{cut}>"
 
 
@@ -251,7 +252,7 @@ class ObservationFiles:
     def events(self, columns: Sequence[str] | None = None) -> xr.Dataset:
         """Return the event list, filtered; `columns` names those to read (all by default)."""
         run = self.observation
-        cut = run.filter
+        cut = run.cut
         needed = None if columns is None or (cut and cut.events) else [*columns, *(["time"] if cut and cut.time else [])]
         events = read_events(self.hdu("events"), needed, run.on_bad, where=run.location("events").file)
         events.attrs["obs_id"] = run.obs_id
@@ -266,7 +267,7 @@ class ObservationFiles:
         else:
             header = self.header("events")
             gti = gti_table(*(to_tt_seconds([float(header[n])], header) for n in ("TSTART", "TSTOP")))
-        cut = self.observation.filter
+        cut = self.observation.cut
         return gti if cut is None else cut.filter_gti(gti)
 
     def _parse_gti(self) -> xr.Dataset:
@@ -346,7 +347,7 @@ class ObservationFiles:
 
     def livetime(self) -> float:
         """Return ontime without dead time in seconds, times what event filters keep."""
-        cut = self.observation.filter
+        cut = self.observation.cut
         fraction = 1.0 if cut is None else cut.livetime_fraction
         return gti_duration(self.gti()) * (1.0 - self.deadtime_fraction()) * fraction
 

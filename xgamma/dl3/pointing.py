@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -190,13 +191,18 @@ def read_pointing(hdu: fits.BinTableHDU, default_header: Mapping[str, Any] | Non
     return Pointing("table", rows[middle][1], rows[middle][2], alt, az, header_location(header), rows)
 
 
+_IERS_LOCK = threading.RLock()
+
+
 @contextmanager
 def bundled_iers() -> Iterator[None]:
     """Use the Earth orientation table that comes with astropy: no download, no complaint on late dates.
 
-    Its error is below a second of time, or 15 arcsec, for dates that the table does not cover.
+    Its error is below a second of time, or 15 arcsec, for dates that the table does not cover. The
+    setting is one of the whole process, so threads take turns.
     """
     with (
+        _IERS_LOCK,
         iers.conf.set_temp("auto_download", False),
         iers.conf.set_temp("auto_max_age", None),
         iers.conf.set_temp("iers_degraded_accuracy", "ignore"),

@@ -303,11 +303,9 @@ def _planar_contains(region: Any, ra: np.ndarray, dec: np.ndarray) -> np.ndarray
     from regions import PixCoord
 
     from xgamma.coords.frame import SkyFrame
+    from xgamma.coords.regions import region_center
 
-    anchor = getattr(region, "center", None)
-    if anchor is None:
-        points = region.vertices if hasattr(region, "vertices") else SkyCoord([region.start, region.end])
-        anchor = SkyCoord(points.cartesian.mean(), frame=points.frame).transform_to(points.frame)
+    anchor = region_center(region)
     # shapes have their angles in the frame of their own centre
     name = "galactic" if anchor.frame.name == "galactic" else "icrs"
     place = anchor.transform_to(name).spherical
@@ -373,4 +371,6 @@ def _mirror(events: xr.Dataset, position: SkyCoord) -> SkyCoord:
         msg = "the event list has no RA_PNT and DEC_PNT; give the positions without source as off"
         raise ValueError(msg) from error
     source = position.icrs
-    return pointing.directional_offset_by(source.position_angle(pointing) if source.separation(pointing) > 0 else 0.0 * source.ra, source.separation(pointing)).reshape(1)
+    angle = source.separation(pointing)
+    direction = source.position_angle(pointing) if angle > 0 else 0.0 * angle
+    return pointing.directional_offset_by(direction, angle).reshape(1)

@@ -40,8 +40,8 @@ class Observations:
         Observation table, dims (obs,).
     index
         Where the HDUs of the runs are.
-    filter
-        Cuts that each run gets.
+    cut
+        Filter that each run gets.
     on_bad
         ``"raise"`` or ``"drop"`` for bad events.
 
@@ -55,7 +55,7 @@ class Observations:
 
     table: xr.Dataset
     index: HduIndex
-    filter: ObservationFilter | None = None
+    cut: ObservationFilter | None = None
     on_bad: str = "raise"
 
     def __len__(self) -> int:
@@ -91,7 +91,7 @@ class Observations:
     def _observation(self, position: int, columns: dict[str, np.ndarray]) -> Observation:
         label = self.table["obs"].values[position].item()
         row = tuple((name, values[position].tolist()) for name, values in columns.items() if values.ndim == 1)
-        return Observation(label, self.index.locations(label), row, self.filter, self.on_bad)
+        return Observation(label, self.index.locations(label), row, self.cut, self.on_bad)
 
     @property
     def obs_ids(self) -> tuple[ObsId, ...]:
@@ -125,7 +125,7 @@ class Observations:
     def _run(self, position: int) -> Observation:
         return self._observation(position, self._columns())
 
-    def filter_by(self, cut: ObservationFilter | None = None, **cuts: Any) -> Observations:
+    def filter(self, cut: ObservationFilter | None = None, **cuts: Any) -> Observations:
         """Return runs whose events and good time intervals are cut when they are read.
 
         Parameters
@@ -136,7 +136,7 @@ class Observations:
             See `ObservationFilter.create`.
         """
         new = ObservationFilter.create(**cuts) if cut is None else cut
-        return replace(self, filter=new if self.filter is None else self.filter & new)
+        return replace(self, cut=new if self.cut is None else self.cut & new)
 
     def __repr__(self) -> str:
         return _table_text("Observations", self.table, self.index)

@@ -1,0 +1,344 @@
+"""Ring background: the background around each pixel, run by run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from xgamma.background.correlate import convolve_sky, map_halo
+from xgamma.coords.grid import pixel_scale
+from xgamma.coords.regions import region_mask
+from xgamma.coords.sky import SkyGrid, grid_of
+from xgamma.coords.units import canonical_attrs, to_value
+from xgamma.kernels.convolve import Annulus, convolve
+
+__all__ = ["adaptive_ring_background", "ring_background"]
+
+#: Variables that an on-off cube has and a cube with a background model has not.
+ON_OFF = ("counts_off", "acceptance", "acceptance_off")
+
+
+def ring_background(
+    cube: xr.Dataset, r_in: Any, width: Any, exclusion: Any = None, *, safe_only: bool = True
+) -> xr.Dataset:
+    """Estimate the background of each pixel from a ring around it.
+
+    The background model of the cube gives the relative acceptance of the camera; the counts in the ring give
+    its level. Each plane is treated on its own, so that runs along a dimension ``obs`` are never mixed: make the ring
+    per run, then stack.
+
+    Parameters
+    ----------
+    cube
+        ``counts`` and ``background`` with dims (..., y, x), usually an image (one energy bin). Other variables,
+        coordinates and attributes are kept.
+    r_in, width
+        Inner radius and width of the ring, angles. A pixel belongs to the ring if its centre lies between
+        `r_in` and `r_in` + `width`.
+    exclusion
+        True where a pixel may be used for the background: bool, dims (y, x), on any cutout of the same grid (pixels it does
+        not cover may be used); or regions, whose pixels are excluded.
+    safe_only
+        Leave counts and background outside ``mask_safe`` out of the ring. False uses them as they are.
+
+    Returns
+    -------
+    xarray.Dataset
+        An on-off cube: ``counts_off`` (counts in the ring), ``acceptance`` (the background model), ``acceptance_off`` (its
+        sum in the ring) and ``background`` (acceptance / acceptance_off * counts_off), dims (..., y, x), lazy if the cube is lazy.
+        Pixels whose ring holds no acceptance have a background of 0 and leave ``mask_safe``.
+
+    Raises
+    ------
+    ValueError
+        If counts or background are missing, the cube is on-off already, the ring is empty, narrower than a pixel or larger
+        than the map, or the exclusion is not on this grid or leaves no pixel.
+
+    See Also
+    --------
+    adaptive_ring_background : a ring that grows where little of it may be used.
+
+    Notes
+    -----
+    Pixels where counts or background are not finite are not used. The ring is the same set of pixels all over the map,
+    with the pixel size of the projection's reference point.
+
+    References
+    ----------
+    D. Berge, S. Funk, J. Hinton, A&A 466, 1219 (2007), section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.coordinates import SkyCoord
+    >>> from xgamma.coords.grid import sky_grid
+    >>> cube = sky_grid(SkyCoord(0, 0, unit="deg"), "2 deg", "0.1 deg")
+    >>> cube["counts"] = ("y", "x"), np.full((20, 20), 3.0)
+    >>> cube["background"] = ("y", "x"), np.full((20, 20), 2.0)
+    >>> onoff = ring_background(cube, r_in="0.3 deg", width="0.2 deg")
+    >>> float(onoff.background.mean())
+    3.0
+    """
+    geometry = _check(cube, r_in, width, exclusion)
+    ring = Annulus(geometry.r_in, geometry.r_in + geometry.width, geometry.pixel)
+    counts, background = _usable(cube, geometry.exclusion, safe_only)
+    settings = f"ring_background(r_in={geometry.r_in:g} deg, width={geometry.width:g} deg)"
+    return _on_off(cube, convolve_sky(counts, ring), convolve_sky(background, ring), settings)
+
+
+def adaptive_ring_background(
+    cube: xr.Dataset,
+    r_in: Any,
+    r_out_max: Any,
+    width: Any,
+    *,
+    stepsize: Any = "0.02 deg",
+    threshold_alpha: float = 0.1,
+    theta: Any = "0.22 deg",
+    method: Literal["fixed_width", "fixed_r_in"] = "fixed_width",
+    exclusion: Any = None,
+    safe_only: bool = True,
+) -> xr.Dataset:
+    """Estimate the background from a ring that grows until it holds enough acceptance.
+
+    Parameters
+    ----------
+    cube
+        As for `ring_background`.
+    r_in, width
+        Inner radius and width of the first ring, angles.
+    r_out_max
+        No ring reaches this outer radius.
+    stepsize
+        By how much the inner radius (``"fixed_width"``) or the width (``"fixed_r_in"``) grows.
+    threshold_alpha
+        A pixel takes the first ring for which the acceptance within `theta` over the acceptance of the ring is at most this.
+    theta
+        Radius of the on region for that ratio.
+    method
+        What stays as it is while the ring grows.
+    exclusion, safe_only
+        As for `ring_background`.
+
+    Returns
+    -------
+    xarray.Dataset
+        On-off cube as from `ring_background`. Pixels for which no ring is large enough have ``acceptance_off`` 0 and leave
+        ``mask_safe``.
+
+    Raises
+    ------
+    ValueError
+        As for `ring_background`, and if the steps or the threshold are not positive or no ring fits below `r_out_max`.
+
+    Notes
+    -----
+    `theta` decides which ring is taken, no more: ``acceptance`` stays that of the pixel, so that
+    acceptance / acceptance_off * counts_off is the background of the pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.coordinates import SkyCoord
+    >>> from xgamma.coords.grid import sky_grid
+    >>> cube = sky_grid(SkyCoord(0, 0, unit="deg"), "2 deg", "0.1 deg")
+    >>> cube["counts"] = ("y", "x"), np.full((20, 20), 3.0)
+    >>> cube["background"] = ("y", "x"), np.full((20, 20), 2.0)
+    >>> onoff = adaptive_ring_background(cube, "0.3 deg", "0.8 deg", "0.2 deg", stepsize="0.1 deg")
+    >>> float(onoff.background.mean())
+    3.0
+    """
+    geometry = _check(cube, r_in, width, exclusion)
+    rings = _rings(geometry, r_out_max, stepsize, method)
+    if not (np.isfinite(threshold_alpha) and threshold_alpha > 0):
+        msg = f"threshold_alpha={threshold_alpha!r} must be a positive number"
+        raise ValueError(msg)
+    radius = _angle(theta, "theta")
+    disc = Annulus(0.0, radius, geometry.pixel)
+    counts, background = _usable(cube, geometry.exclusion, safe_only)
+    acceptance = _finite(cube["background"].variable.transpose(..., "y", "x"))
+    parts = _stack([counts, background, acceptance])
+    depth = tuple(max(r.depth[axis] for r in (*rings, disc)) for axis in (0, 1))
+    data = map_halo(
+        _adaptive_block, parts.data, (depth[0], depth[1]), rings=tuple(rings), disc=disc, threshold=float(threshold_alpha)
+    )
+    result = parts.copy(data=data)
+    settings = (
+        f"adaptive_ring_background(r_in={geometry.r_in:g} deg, width={geometry.width:g} deg, method={method}, "
+        f"{len(rings)} rings, threshold_alpha={threshold_alpha:g}, theta={radius:g} deg)"
+    )
+    return _on_off(cube, result.isel(_part=0), result.isel(_part=1), settings)
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    r_in: float
+    width: float
+    pixel: tuple[float, float]
+    exclusion: xr.Variable | None
+
+
+def _angle(value: Any, name: str) -> float:
+    angle = to_value(value, "deg", name)
+    if not (np.isscalar(angle) and np.isfinite(angle) and angle > 0):
+        msg = f"{name}={value!r} must be one positive angle, such as '0.5 deg'"
+        raise ValueError(msg)
+    return float(angle)
+
+
+def _check(cube: xr.Dataset, r_in: Any, width: Any, exclusion: Any) -> _Geometry:
+    present = [n for n in ON_OFF if n in cube]
+    if present:
+        msg = f"the cube is an on-off cube already (it has {present}); make the ring from counts and a background model"
+        raise ValueError(msg)
+    for name in ("counts", "background"):
+        if name not in cube:
+            msg = f"the ring needs {name!r}; the cube has {sorted(map(str, cube.data_vars))}"
+            raise ValueError(msg)
+        lost = [d for d in ("y", "x") if d not in cube[name].dims]
+        if lost:
+            msg = f"{name!r} is not a sky map: dims {lost} are missing"
+            raise ValueError(msg)
+    grid = grid_of(cube)
+    pixel = pixel_scale(cube)
+    radius, thickness = _angle(r_in, "r_in"), _angle(width, "width")
+    extent = max(n * p for n, p in zip(grid.shape, pixel, strict=True))
+    if radius >= extent:
+        msg = f"r_in={radius:g} deg is larger than the map ({extent:g} deg): no pixel has a ring; use a smaller r_in"
+        raise ValueError(msg)
+    if thickness < min(pixel) * (1 - 1e-9):
+        msg = f"width={thickness:g} deg is less than a pixel ({min(pixel):g} deg); use a wider ring or smaller pixels"
+        raise ValueError(msg)
+    return _Geometry(radius, thickness, pixel, _exclusion_on(cube, grid, exclusion))
+
+
+def _exclusion_on(cube: xr.Dataset, grid: SkyGrid, exclusion: Any) -> xr.Variable | None:
+    """Return the pixels that may be used, dims (y, x), on the grid of the cube."""
+    if exclusion is None:
+        return None
+    if isinstance(exclusion, xr.Dataset):
+        msg = "exclusion is a Dataset; give one DataArray of bools, or regions"
+        raise TypeError(msg)
+    if not isinstance(exclusion, xr.DataArray):
+        mask = ~region_mask(cube, exclusion).variable
+    else:
+        mask = _aligned_mask(grid, exclusion)
+    if isinstance(mask.data, np.ndarray) and not mask.data.any():
+        msg = "the exclusion covers the whole map: no pixel is left for the background (True means: may be used)"
+        raise ValueError(msg)
+    return mask
+
+
+def _aligned_mask(grid: SkyGrid, exclusion: xr.DataArray) -> xr.Variable:
+    if exclusion.dtype != bool:
+        msg = f"exclusion must be bool (True: may be used), not {exclusion.dtype}"
+        raise ValueError(msg)
+    exclusion = exclusion.squeeze([d for d in exclusion.dims if d not in ("y", "x") and exclusion.sizes[d] == 1])
+    if set(exclusion.dims) != {"y", "x"}:
+        msg = f"exclusion must have the dims (y, x), not {exclusion.dims}"
+        raise ValueError(msg)
+    other = grid_of(exclusion)
+    if other.frame != grid.frame:
+        msg = "exclusion is on another sky grid than the cube; reproject it, or give the regions instead"
+        raise ValueError(msg)
+    mask = exclusion.variable.transpose("y", "x")
+    if (other.y, other.x) == (grid.y, grid.x):
+        return mask
+    for dim, mine, theirs in (("y", grid.y, other.y), ("x", grid.x, other.x)):
+        start, stop = max(mine.start, theirs.start), min(mine.stop, theirs.stop)
+        if stop <= start:
+            msg = f"exclusion and cube do not overlap: along {dim!r} they cover {theirs} and {mine}"
+            raise ValueError(msg)
+        mask = mask.isel({dim: slice(start - theirs.start, stop - theirs.start)})
+        mask = mask.pad({dim: (start - mine.start, mine.stop - stop)}, constant_values=True)
+    return mask.astype(bool)
+
+
+def _finite(array: xr.Variable) -> xr.Variable:
+    return array.where(np.isfinite(array), 0.0)
+
+
+def _usable(cube: xr.Dataset, exclusion: xr.Variable | None, safe_only: bool) -> tuple[xr.Variable, xr.Variable]:
+    """Counts and background where both may be used, zero elsewhere."""
+    counts, background = (cube[n].variable.transpose(..., "y", "x") for n in ("counts", "background"))
+    usable = np.isfinite(background) & np.isfinite(counts)
+    if exclusion is not None:
+        usable = usable & exclusion
+    if safe_only and "mask_safe" in cube:
+        usable = usable & cube["mask_safe"].variable
+    usable = usable.transpose(..., "y", "x")
+    return counts.where(usable, 0.0), background.where(usable, 0.0)
+
+
+def _on_off(cube: xr.Dataset, counts_off: xr.Variable, acceptance_off: xr.Variable, settings: str) -> xr.Dataset:
+    """Build the on-off cube from what the rings hold."""
+    acceptance = cube["background"].variable.transpose(..., "y", "x")
+    has_off = acceptance_off > 0
+    background = (acceptance / acceptance_off.where(has_off, 1.0) * counts_off).where(has_off, 0.0)
+    safe = has_off & cube["mask_safe"].variable if "mask_safe" in cube else has_off
+    labels = {
+        "counts_off": (counts_off, "Counts in the ring"),
+        "acceptance": (acceptance, "Acceptance"),
+        "acceptance_off": (acceptance_off, "Acceptance in the ring"),
+        "background": (background, "Background from the ring"),
+    }
+    variables = {}
+    for name, (variable, label) in labels.items():
+        variables[name] = xr.Variable(variable.dims, variable.data, canonical_attrs("", label))
+    attrs = dict(cube["mask_safe"].attrs) if "mask_safe" in cube else {"long_name": "Safe data range"}
+    safe = safe.transpose(..., "y", "x")
+    variables["mask_safe"] = xr.Variable(safe.dims, safe.data, attrs)
+    result = cube.assign(variables)
+    result.attrs["background_method"] = settings
+    return result
+
+
+def _rings(geometry: _Geometry, r_out_max: Any, stepsize: Any, method: str) -> list[Annulus]:
+    limit, step = _angle(r_out_max, "r_out_max"), _angle(stepsize, "stepsize")
+    room = limit - geometry.r_in - geometry.width
+    # the last ring ends below r_out_max; a quotient that is whole up to rounding is whole
+    number = int(np.ceil(room / step - 1e-9))
+    if number < 1:
+        msg = (
+            f"r_out_max={limit:g} deg leaves no room for a ring of r_in={geometry.r_in:g} deg and "
+            f"width={geometry.width:g} deg; make it larger"
+        )
+        raise ValueError(msg)
+    growth = step * np.arange(number)
+    if method == "fixed_width":
+        radii = [(geometry.r_in + g, geometry.r_in + g + geometry.width) for g in growth]
+    elif method == "fixed_r_in":
+        radii = [(geometry.r_in, geometry.r_in + geometry.width + g) for g in growth]
+    else:
+        msg = f"method={method!r} must be 'fixed_width' or 'fixed_r_in'"
+        raise ValueError(msg)
+    return [Annulus(float(a), float(b), geometry.pixel) for a, b in radii]
+
+
+def _stack(arrays: list[xr.Variable]) -> xr.Variable:
+    """Put arrays along a first dimension ``_part``, with equal dims and chunks."""
+    dims = max((a.dims for a in arrays), key=len)
+    shape = {d: a.sizes[d] for a in arrays for d in a.dims}
+    stack = xr.Variable.concat([a.set_dims(shape).transpose(*dims) for a in arrays], "_part")
+    return stack.chunk({"_part": -1}) if stack.chunks is not None else stack
+
+
+def _adaptive_block(block: np.ndarray, rings: tuple[Annulus, ...], disc: Annulus, threshold: float) -> np.ndarray:
+    """Counts and acceptance of the first ring that is large enough; the third plane is not used."""
+    counts, background, acceptance = block
+    on = convolve(acceptance, disc.kernel)
+    result = np.zeros(block.shape)
+    open_ = np.ones(on.shape, dtype=bool)
+    for ring in rings:
+        if not open_.any():
+            break
+        off = convolve(background, ring.kernel)
+        take = open_ & (off > 0) & (on <= threshold * off)
+        if take.any():
+            result[0][take] = convolve(counts, ring.kernel)[take]
+            result[1][take] = off[take]
+            open_ &= ~take
+    return result

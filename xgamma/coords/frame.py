@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ __all__ = ["PixelGeometry", "SkyFrame", "pixel_geometry"]
 CARD = re.compile(r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT)[12]|PC[12]_[12]|PV[12]_\d+|LONPOLE|LATPOLE|RADESYS|EQUINOX")
 #: Projections in which the first pixel axis is periodic in longitude.
 CYLINDRICAL = {"CAR", "CEA", "MER", "CYP"}
+#: Points along each side at which a pixel on the edge of the sky is sampled.
+EDGE_SAMPLES = 16
 #: Reference pixels are compared to this part of a pixel.
 PIXEL_DIGITS = 6
 
@@ -55,16 +58,20 @@ class SkyFrame:
         Raises
         ------
         ValueError
-            If the WCS has no celestial part, a distortion, or a frame that rotates with time.
+            If the WCS has no celestial part, its latitude comes before its longitude, it has a
+            distortion, or astropy knows no frame for it.
         """
         celestial = wcs.celestial
         if celestial.naxis != 2:
             msg = "the WCS has no pair of celestial axes (CTYPE RA/DEC, GLON/GLAT, ...)"
             raise ValueError(msg)
-        if celestial.has_distortion:
+        if wcs.wcs.lng > wcs.wcs.lat:
+            msg = "the WCS has its latitude axis before its longitude axis; transpose the map first"
+            raise ValueError(msg)
+        if wcs.has_distortion:
             msg = "the WCS has a distortion (SIP or lookup table); reproject the map onto a plain projection first"
             raise ValueError(msg)
-        cards = {k: v for k, v in celestial.to_header(relax=True).items() if CARD.fullmatch(k)}
+        cards = _canonical_cards(celestial)
         first = {}
         for axis in ("1", "2"):
             zero_based = round(float(celestial.wcs.crpix[int(axis) - 1]) - 1.0, PIXEL_DIGITS)
@@ -138,8 +145,18 @@ class SkyFrame:
         return header
 
     def pixel_to_sky(self, y: Any, x: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return longitude and latitude in degrees; NaN where the projection has no sky."""
-        lon, lat = self.wcs.wcs_pix2world(np.asarray(x, dtype=float), np.asarray(y, dtype=float), 0)
+        """Return longitude in [0, 360) and latitude in degrees; NaN where the projection has no sky.
+
+        On a cylindrical projection pixels more than half a turn from the reference point show the
+        sky of the next turn; wcslib would refuse them.
+        """
+        y, x = np.asarray(y, dtype=float), np.asarray(x, dtype=float)
+        period = self.period
+        if period is not None:
+            native = x - (float(dict(self.cards)["CRPIX1"]) - 1.0)
+            # exactly half a turn is valid on both sides: only what lies beyond is moved
+            x = x - period * np.where(np.abs(native) > 0.5 * period, np.round(native / period), 0.0)
+        lon, lat = self.wcs.wcs_pix2world(x, y, 0)
         return np.asarray(lon), np.asarray(lat)
 
     def sky_to_pixel(self, lon: Any, lat: Any, near_x: float | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -162,9 +179,7 @@ class SkyFrame:
     @property
     def period(self) -> float | None:
         """Number of pixels of a full turn along x, None where x is not periodic."""
-        if self.proj not in CYLINDRICAL or any(k.startswith("PC") and k[2] != k[4] for k, _ in self.cards):
-            return None
-        return 360.0 / abs(float(dict(self.cards)["CDELT1"]))
+        return _period(self)
 
     def from_icrs(self, lon: Any, lat: Any) -> tuple[np.ndarray, np.ndarray]:
         """Turn ICRS positions in degrees into this frame's."""
@@ -177,6 +192,10 @@ class SkyFrame:
         if self.name == "icrs":
             return np.asarray(lon, dtype=float), np.asarray(lat, dtype=float)
         return from_vectors(to_vectors(lon, lat) @ self.rotation.T)
+
+    def icrs_vectors(self, lon: Any, lat: Any) -> np.ndarray:
+        """Return ICRS unit vectors, shape (..., 3), of positions in degrees of this frame."""
+        return to_vectors(lon, lat) @ self.rotation.T
 
     @property
     def rotation(self) -> np.ndarray:
@@ -193,6 +212,37 @@ class SkyFrame:
 
     def __str__(self) -> str:
         return f"{self.name} {self.proj} {self.binsize[1]:g} deg"
+
+
+def _canonical_cards(wcs: WCS) -> dict[str, Any]:
+    """Cards of a celestial WCS in one spelling: headers that mean the same give the same cards."""
+    cards = {k: v for k, v in wcs.to_header(relax=True).items() if CARD.fullmatch(k)}
+    for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2", "RADESYS", "EQUINOX"):
+        cards.pop(key, None)
+    # a CD matrix, a PC matrix and plain CDELT are three ways to write one matrix
+    matrix = wcs.pixel_scale_matrix
+    diagonal = matrix[0, 1] == 0.0 and matrix[1, 0] == 0.0
+    for i in (0, 1):
+        scale = math.copysign(float(np.hypot(*matrix[i])), matrix[i, i])
+        cards[f"CDELT{i + 1}"] = scale
+        if not diagonal:
+            cards.update({f"PC{i + 1}_{j + 1}": matrix[i, j] / scale for j in (0, 1)})
+    cards["CRVAL1"] = float(cards["CRVAL1"]) % 360.0
+    if str(cards["CTYPE1"]).startswith("RA"):
+        # RADESYS and EQUINOX say nothing on galactic maps, and EQUINOX nothing on ICRS maps
+        frame = _celestial_frame(wcs)
+        cards["RADESYS"] = str(frame.name).upper()
+        if hasattr(frame, "equinox"):
+            cards["EQUINOX"] = float(frame.equinox.jyear if frame.name == "fk5" else frame.equinox.byear)
+    return cards
+
+
+def _celestial_frame(wcs: WCS) -> BaseCoordinateFrame:
+    try:
+        return wcs_to_celestial_frame(wcs)
+    except ValueError as error:
+        msg = f"astropy knows no celestial frame for CTYPE {list(wcs.wcs.ctype)} with RADESYS {wcs.wcs.radesys!r}"
+        raise ValueError(msg) from error
 
 
 def _clean(value: Any) -> str | float:
@@ -235,7 +285,15 @@ def _wcs(frame: SkyFrame) -> WCS:
 
 @functools.lru_cache(maxsize=64)
 def _celestial(frame: SkyFrame) -> BaseCoordinateFrame:
-    return wcs_to_celestial_frame(frame.wcs)
+    return _celestial_frame(frame.wcs)
+
+
+@functools.lru_cache(maxsize=64)
+def _period(frame: SkyFrame) -> float | None:
+    """A longitude offset (PV1) or a rotation (PC) has no period along x."""
+    if frame.proj not in CYLINDRICAL or any(k.startswith(("PC", "PV1")) for k, _ in frame.cards):
+        return None
+    return 360.0 / abs(float(dict(frame.cards)["CDELT1"]))
 
 
 @functools.lru_cache(maxsize=64)
@@ -271,6 +329,10 @@ class PixelGeometry:
     vectors: np.ndarray
     solid_angle: np.ndarray
 
+    def window(self, y: slice, x: slice) -> PixelGeometry:
+        """Return the part at array positions `y`, `x`; a view."""
+        return PixelGeometry(self.vectors[y, x], self.solid_angle[y, x])
+
 
 @functools.lru_cache(maxsize=8)
 def pixel_geometry(frame: SkyFrame, y: range, x: range) -> PixelGeometry:
@@ -284,7 +346,48 @@ def pixel_geometry(frame: SkyFrame, y: range, x: range) -> PixelGeometry:
 
 
 def pixel_solid_angle(frame: SkyFrame, y: range, x: range) -> np.ndarray:
-    """Return the solid angles in sr of the pixels `y` times `x`, shape (ny, nx); 0 outside the sky."""
+    """Return the solid angles in sr of the pixels `y` times `x`, shape (ny, nx); 0 outside the sky.
+
+    The sides of a pixel are taken as great circles. Pixels that the edge of the sky crosses (the
+    limb of an Aitoff map, the poles of a plate carree whose rows do not end there) count with the
+    part that is sky, from `EDGE_SAMPLES` squared points.
+    """
     edges_y, edges_x = (np.append(np.asarray(r), r[-1] + 1) - 0.5 for r in (y, x))
     corners = to_vectors(*frame.pixel_to_sky(*np.meshgrid(edges_y, edges_x, indexing="ij")))
-    return np.nan_to_num(solid_angles(corners))
+    omega = solid_angles(corners)
+    outside = np.isnan(corners[..., 0])
+    if outside.any():
+        # next to a valid corner or centre, the pixel may hold sky although a corner is missing
+        partial = np.isnan(omega) & ~_all_around(outside, frame, y, x)
+        rows, columns = np.nonzero(partial)
+        omega[partial] = _edge_solid_angle(frame, np.asarray(y)[rows], np.asarray(x)[columns])
+    return np.nan_to_num(omega)
+
+
+def _all_around(outside: np.ndarray, frame: SkyFrame, y: range, x: range) -> np.ndarray:
+    """True for pixels of which neither a corner nor the centre is sky."""
+    corners = outside[:-1, :-1] & outside[:-1, 1:] & outside[1:, :-1] & outside[1:, 1:]
+    lon, _ = frame.pixel_to_sky(*np.meshgrid(np.asarray(y), np.asarray(x), indexing="ij"))
+    return corners & np.isnan(lon)
+
+
+def _edge_solid_angle(frame: SkyFrame, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Solid angles of pixels cut by the edge of the sky, shape (n,): midpoint rule on the area element."""
+    points = (np.arange(EDGE_SAMPLES) + 0.5) / EDGE_SAMPLES - 0.5
+    step = 0.05 / EDGE_SAMPLES
+    sides = np.array([-step, step])
+    offsets = (points[:, None] + sides).ravel()
+    total = np.zeros(len(y))
+    for dy in points:
+        rows = (y[:, None] + dy + sides)[:, :, None]
+        columns = (x[:, None] + offsets)[:, None, :]
+        vectors = to_vectors(*frame.pixel_to_sky(*np.broadcast_arrays(rows, columns)))
+        for i in range(EDGE_SAMPLES):
+            corners = np.moveaxis(vectors[:, :, 2 * i : 2 * i + 2], 0, 2)
+            total += np.nan_to_num(_small_quadrangles(corners)) / (2.0 * step * EDGE_SAMPLES) ** 2
+    return total
+
+
+def _small_quadrangles(corners: np.ndarray) -> np.ndarray:
+    """Areas of small quadrangles from the cross product of their diagonals; corners (2, 2, n, 3)."""
+    return 0.5 * np.linalg.norm(np.cross(corners[1, 1] - corners[0, 0], corners[1, 0] - corners[0, 1]), axis=-1)

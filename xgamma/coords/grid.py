@@ -135,7 +135,7 @@ def _axes(
     for name, axis in (("energy", energy), ("energy_true", energy_true)):
         if axis is None:
             continue
-        if not isinstance(axis, xr.DataArray) or f"{axis.name}_min" not in axis.coords:
+        if f"{getattr(axis, 'name', None)}_min" not in getattr(axis, "coords", ()):
             msg = f"{name} must be an axis from xgamma.energy_axis, not {type(axis).__name__}"
             raise TypeError(msg)
         axes[name] = rename_axis(axis, name)
@@ -224,7 +224,7 @@ def pixel_scale(obj: xr.Dataset | xr.DataArray) -> tuple[float, float]:
 
 
 def solid_angle(obj: xr.Dataset | xr.DataArray, prefix: str = "") -> xr.DataArray:
-    """Return the solid angle of each pixel: exact spherical quadrangles between the pixel corners.
+    """Return the solid angle of each pixel: spherical quadrangles between its corners.
 
     Parameters
     ----------
@@ -236,18 +236,24 @@ def solid_angle(obj: xr.Dataset | xr.DataArray, prefix: str = "") -> xr.DataArra
     Returns
     -------
     xarray.DataArray
-        Dims (y, x), sr; 0 where the projection has no sky.
+        Dims (y, x), sr; 0 where the projection has no sky. Pixels on the edge of the sky count
+        with the part that is sky.
+
+    Notes
+    -----
+    The sides are great circles. Against sides along parallels (a plate carree) the difference is
+    below 3e-5 of the solid angle for pixels of 1 deg and falls with the square of the pixel size.
 
     Examples
     --------
     >>> from astropy.coordinates import SkyCoord
     >>> omega = solid_angle(sky_grid(SkyCoord(0, 0, unit="deg"), "2 deg", "1 deg"))
     >>> omega.values.round(9)
-    array([[0.000304602, 0.000304602],
-           [0.000304602, 0.000304602]])
+    array([[0.00030461, 0.00030461],
+           [0.00030461, 0.00030461]])
     """
-    values = _per_tile(obj, _solid_angle_tile, prefix)
-    return _sky_array(obj, values, "solid_angle", "sr", "Solid angle", prefix)
+    values = per_tile(obj, _solid_angle_tile, prefix)
+    return sky_array(obj, values, "solid_angle", "sr", "Solid angle", prefix)
 
 
 def separation(obj: xr.Dataset | xr.DataArray, position: SkyCoord, prefix: str = "") -> xr.DataArray:
@@ -276,8 +282,8 @@ def separation(obj: xr.Dataset | xr.DataArray, position: SkyCoord, prefix: str =
            [0.7071, 0.7071]])
     """
     lon, lat = grid_of(obj, prefix).frame.position(position)
-    values = _per_tile(obj, _separation_tile, prefix, lon, lat)
-    return _sky_array(obj, values, "separation", "deg", "Angular separation", prefix)
+    values = per_tile(obj, _separation_tile, prefix, lon, lat)
+    return sky_array(obj, values, "separation", "deg", "Angular separation", prefix)
 
 
 def _solid_angle_tile(grid: SkyGrid) -> np.ndarray:
@@ -290,7 +296,7 @@ def _separation_tile(grid: SkyGrid, lon: float, lat: float) -> np.ndarray:
     return vector_separation(to_vectors(*pixels), center)
 
 
-def _sky_array(
+def sky_array(
     obj: xr.Dataset | xr.DataArray, values: Any, name: str, units: str, long_name: str, prefix: str = ""
 ) -> xr.DataArray:
     """Wrap a (y, x) array in the sky coordinates of `obj`."""
@@ -309,7 +315,7 @@ def sky_chunks(obj: xr.Dataset | xr.DataArray, prefix: str = "") -> tuple[tuple[
     return None
 
 
-def _per_tile(obj: xr.Dataset | xr.DataArray, function: Any, prefix: str, *args: Any, dtype: Any = float) -> Any:
+def per_tile(obj: xr.Dataset | xr.DataArray, function: Any, prefix: str, *args: Any, dtype: Any = float) -> Any:
     """Evaluate ``function(tile, *args)`` on the whole grid, or lazily chunk by chunk."""
     grid = grid_of(obj, prefix)
     chunks = sky_chunks(obj, prefix)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from astropy.wcs import WCS
-from xarray.core.indexing import IndexSelResult
-from xarray.indexes import CoordinateTransform, CoordinateTransformIndex, Index
 
 from xgamma.coords.bins import restore_bins
 from xgamma.coords.frame import PixelGeometry, SkyFrame, pixel_geometry
+from xgamma.coords.sky_index import SkyIndex, SkyTransform
 
 __all__ = ["SkyGrid", "SkyIndex", "SkyTransform", "decode", "encode", "grid_of", "has_sky", "sky_coords"]
 
@@ -22,167 +19,6 @@ XarrayT = TypeVar("XarrayT", xr.Dataset, xr.DataArray)
 
 #: Name prefixes of the sky grids that a cube can carry: its own and that of its responses.
 PREFIXES = ("", "irf_")
-
-
-class SkyTransform(CoordinateTransform):
-    """Pixel positions to sky coordinates and back, through a `SkyFrame`."""
-
-    def __init__(
-        self, frame: SkyFrame, ranges: Mapping[str, range], names: Iterable[Hashable] = ("lon", "lat")
-    ) -> None:
-        super().__init__(tuple(names), {d: len(r) for d, r in ranges.items()})
-        self.frame, self.ranges = frame, dict(ranges)
-
-    def forward(self, dim_positions: dict[str, Any]) -> dict[Hashable, Any]:
-        """Return lon and lat in degrees at positions along the two dims."""
-        y, x = (r.start + r.step * np.asarray(dim_positions[d], float) for d, r in self.ranges.items())
-        return dict(zip(self.coord_names, self.frame.pixel_to_sky(y, x), strict=True))
-
-    def reverse(self, coord_labels: dict[Hashable, Any]) -> dict[str, Any]:
-        """Return positions along the two dims of lon and lat in degrees."""
-        lon, lat = (np.asarray(coord_labels[n], float) for n in self.coord_names)
-        (dim_y, range_y), (dim_x, range_x) = self.ranges.items()
-        middle = 0.5 * (range_x.start + range_x.stop - range_x.step)
-        y, x = self.frame.sky_to_pixel(lon, lat, near_x=middle)
-        return {dim_y: (y - range_y.start) / range_y.step, dim_x: (x - range_x.start) / range_x.step}
-
-    def equals(self, other: CoordinateTransform, *, exclude: frozenset[Hashable] | None = None) -> bool:
-        """True for the same frame and the same pixels."""
-        skip = exclude or frozenset()
-        return (
-            isinstance(other, SkyTransform)
-            and self.frame == other.frame
-            and all(r == other.ranges.get(d) for d, r in self.ranges.items() if d not in skip)
-        )
-
-
-class SkyIndex(CoordinateTransformIndex):
-    """Index over lazy ``lon`` and ``lat``: nearest-pixel selection, alignment by whole pixels."""
-
-    transform: SkyTransform
-
-    @property
-    def frame(self) -> SkyFrame:
-        """The sky projection."""
-        return self.transform.frame
-
-    @property
-    def ranges(self) -> dict[str, range]:
-        """Pixel numbers along each of the two dims."""
-        return self.transform.ranges
-
-    def _replace(self, ranges: Mapping[str, range]) -> Self:
-        return type(self)(SkyTransform(self.frame, ranges, self.transform.coord_names))
-
-    def isel(self, indexers: Mapping[Any, Any]) -> Self | None:
-        """Return the index of a slice of pixels; None (lon and lat become values) for anything else."""
-        new = dict(self.ranges)
-        for dim, key in indexers.items():
-            part = _take_range(new[dim], key.values if isinstance(key, xr.Variable) else key)
-            if part is None:
-                return None
-            new[dim] = part
-        return self._replace(new)
-
-    def sel(self, labels: dict[Any, Any], method: str | None = None, tolerance: Any = None) -> IndexSelResult:
-        """Find the pixels that contain positions; ``method="nearest"`` as xarray asks for."""
-        scalar = all(np.ndim(getattr(v, "values", v)) == 0 for v in labels.values())
-        if scalar:
-            labels = {n: xr.Variable((), float(getattr(v, "values", v))) for n, v in labels.items()}
-        self._check_finite(labels)
-        result = super().sel(labels, method=method).dim_indexers
-        for dim, value in result.items():
-            position = np.asarray(value.values)
-            if np.any((position < 0) | (position >= len(self.ranges[dim]))):
-                msg = f"position outside the map (dimension {dim!r})"
-                raise KeyError(msg)
-        return IndexSelResult({d: v.values.item() if scalar else v for d, v in result.items()})
-
-    def _check_finite(self, labels: Mapping[Any, Any]) -> None:
-        """A position that the projection cannot show has no pixel; a cast of NaN to int would invent one."""
-        if set(labels) != set(self.transform.coord_names):
-            return  # xarray says which name is missing
-        pixel = self.transform.reverse({n: getattr(v, "values", v) for n, v in labels.items()})
-        if not all(np.isfinite(p).all() for p in pixel.values()):
-            msg = "position outside the map: NaN, or on the far side of the projection"
-            raise KeyError(msg)
-
-    def _check_frame(self, other: SkyIndex) -> None:
-        if self.frame != other.frame:
-            cards = sorted({k for k, _ in set(self.frame.cards) ^ set(other.frame.cards)})
-            msg = f"maps are on different sky grids; reproject one first (they differ in {cards})"
-            raise ValueError(msg)
-
-    def join(self, other: Self, how: str = "inner") -> Self:
-        """Common or joint pixels of two maps on the same frame."""
-        self._check_frame(other)
-        lower, upper = (max, min) if how == "inner" else (min, max)
-        new = {}
-        for dim, mine in self.ranges.items():
-            theirs = other.ranges[dim]
-            if mine.step != theirs.step or (mine.start - theirs.start) % mine.step:
-                msg = "maps have incompatible pixel steps"
-                raise ValueError(msg)
-            start, stop = lower(mine.start, theirs.start), upper(mine.stop, theirs.stop)
-            if stop <= start:
-                msg = f"maps do not overlap (dimension {dim!r}: pixels {mine} and {theirs})"
-                raise ValueError(msg)
-            new[dim] = range(start, stop, mine.step)
-        return self._replace(new)
-
-    def reindex_like(self, other: Self) -> dict[Hashable, Any]:
-        """Positions of the pixels of `other` in this map, -1 outside."""
-        self._check_frame(other)
-        result: dict[Hashable, Any] = {}
-        for dim, mine in self.ranges.items():
-            offset = np.asarray(other.ranges[dim]) - mine.start
-            position = offset // mine.step
-            inside = (offset % mine.step == 0) & (position >= 0) & (position < len(mine))
-            result[dim] = np.where(inside, position, -1)
-        return result
-
-    @classmethod
-    def concat(cls, indexes: Sequence[Self], dim: Hashable, positions: Iterable[Iterable[int]] | None = None) -> Self:
-        """Join neighbouring tiles along one of the two dims."""
-        first = indexes[0]
-        for other in indexes[1:]:
-            first._check_frame(other)
-        pieces = [i.ranges[str(dim)] for i in indexes]
-        if any(a.stop != b.start or a.step != b.step for a, b in zip(pieces, pieces[1:], strict=False)):
-            msg = f"pieces are not adjacent along {dim!r}"
-            raise ValueError(msg)
-        joined = range(pieces[0].start, pieces[-1].stop, pieces[0].step)
-        return first._replace({**first.ranges, str(dim): joined})
-
-    def rename(self, name_dict: Mapping[Any, Hashable], dims_dict: Mapping[Any, Hashable]) -> Self:
-        """Rename coordinates or dims."""
-        ranges = {str(dims_dict.get(d, d)): r for d, r in self.ranges.items()}
-        names = tuple(name_dict.get(n, n) for n in self.transform.coord_names)
-        return type(self)(SkyTransform(self.frame, ranges, names))
-
-    def to_pandas_index(self) -> pd.Index:
-        """Return a placeholder: map_blocks, combine_by_coords and hvplot ask for one and ignore it."""
-        return pd.RangeIndex(0)
-
-    def _repr_inline_(self, max_width: int) -> str:
-        return f"SkyIndex({self.frame})"
-
-
-def _take_range(pixels: range, key: Any) -> range | None:
-    """Range that `key` selects, None where the selection is no range."""
-    if isinstance(key, slice):
-        part = pixels[key]
-        return part if part.step > 0 else None
-    if np.ndim(key) != 1 or len(key) == 0:
-        return None
-    key = np.asarray(key)
-    key = np.flatnonzero(key) if key.dtype == bool else np.where(key < 0, key + len(pixels), key)
-    steps = np.unique(np.diff(key))
-    if len(steps) > 1 or (len(steps) == 1 and steps[0] <= 0):
-        return None
-    step = pixels.step * (int(steps[0]) if len(steps) else 1)
-    start = pixels[int(key[0])]
-    return range(start, start + step * len(key), step)
 
 
 @dataclass(frozen=True)
@@ -346,8 +182,9 @@ def encode(obj: XarrayT) -> XarrayT:
 
     Examples
     --------
+    >>> from astropy.coordinates import SkyCoord
     >>> import xgamma as xg
-    >>> grid = xg.sky_grid(center="0d 0d galactic", width="1 deg", binsize="0.5 deg")
+    >>> grid = xg.sky_grid(SkyCoord(0, 0, unit="deg"), width="1 deg", binsize="0.5 deg")
     >>> sorted(encode(grid).coords)
     ['irf_wcs', 'irf_x', 'irf_y', 'wcs', 'x', 'y']
     """
@@ -372,8 +209,18 @@ def decode(obj: XarrayT) -> XarrayT:
     ------
     ValueError
         If the ``wcs`` cards are incomplete or the pixel numbers have gaps.
+
+    Examples
+    --------
+    >>> from astropy.coordinates import SkyCoord
+    >>> import xgamma as xg
+    >>> grid = xg.sky_grid(SkyCoord(0, 0, unit="deg"), width="1 deg", binsize="0.5 deg")
+    >>> decode(encode(grid)).identical(grid)
+    True
     """
     for prefix in PREFIXES:
+        if f"{prefix}wcs" in getattr(obj, "data_vars", ()):
+            obj = obj.set_coords(f"{prefix}wcs")  # some readers take it for data
         if has_sky(obj, prefix) and not isinstance(obj.xindexes.get(f"{prefix}lon"), SkyIndex):
             frame = SkyFrame.from_cards(obj[f"{prefix}wcs"].attrs)
             ranges = [_pixel_range(obj, f"{prefix}{d}") for d in ("y", "x")]

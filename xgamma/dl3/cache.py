@@ -25,8 +25,8 @@ class ByteCache:
     Examples
     --------
     >>> small = ByteCache(100)
-    >>> small.get("a", lambda: b"x" * 60, len), small.get("b", lambda: b"y" * 60, len)
-    (b'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', b'yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy')
+    >>> small.get("a", lambda: [0] * 60, len)[:2], small.get("b", lambda: [1] * 60, len)[:2]
+    ([0, 0], [1, 1])
     >>> len(small), small.nbytes
     (1, 60)
     """

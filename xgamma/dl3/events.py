@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +26,19 @@ FIXED = {
 }
 #: Cards that describe the FITS table and not the observation.
 STRUCTURE = ("NAXIS", "TTYPE", "TFORM", "TUNIT", "TDIM", "TSCAL", "TZERO", "TNULL", "TDISP", "TCOMM", "TUCD", "TBCOL")
-NO_ATTRS = {"XTENSION", "BITPIX", "PCOUNT", "GCOUNT", "TFIELDS", "EXTNAME", "COMMENT", "HISTORY", "", "CHECKSUM", "DATASUM"}
+NO_ATTRS = {
+    "XTENSION",
+    "BITPIX",
+    "PCOUNT",
+    "GCOUNT",
+    "TFIELDS",
+    "EXTNAME",
+    "COMMENT",
+    "HISTORY",
+    "",
+    "CHECKSUM",
+    "DATASUM",
+}
 
 
 def header_attrs(header: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +59,7 @@ def header_attrs(header: Mapping[str, Any]) -> dict[str, Any]:
             attrs[key.lower()] = value
         elif isinstance(value, str):
             attrs[key.lower()] = value.strip()
-        elif isinstance(value, (datetime.date, np.generic)):
+        elif isinstance(value, (dt.date, np.generic)):
             attrs[key.lower()] = str(value)
     return attrs
 
@@ -71,7 +83,7 @@ def read_events(
     Returns
     -------
     xarray.Dataset
-        Dims (event,): ``ra``, ``dec`` in deg (ICRS), ``energy`` in TeV, ``time`` in seconds since
+        Dims (event,): ``ra`` (0 to 360) and ``dec`` in deg (ICRS), ``energy`` in TeV, ``time`` in seconds since
         J2000.0 (TT); any other column under its lower-case name in its own unit. The cards of the
         header are attributes; ``n_dropped`` counts dropped events.
 
@@ -90,10 +102,14 @@ def read_events(
         raise ValueError(msg)
     header = hdu.header
     have = {name.lower(): name for name in hdu.columns.names}
-    names = list(dict.fromkeys(c.lower() for c in columns)) if columns is not None else [
-        *(name for name, _, _ in FIXED.values()),
-        *(n for n in have if n.upper() not in FIXED),
-    ]
+    names = (
+        list(dict.fromkeys(c.lower() for c in columns))
+        if columns is not None
+        else [
+            *(name for name, _, _ in FIXED.values()),
+            *(n for n in have if n.upper() not in FIXED),
+        ]
+    )
     variables: dict[str, tuple[Any, ...]] = {}
     for name in names:
         fixed = FIXED.get(name.upper())
@@ -102,6 +118,9 @@ def read_events(
             values = read_column(hdu, name.upper(), unit=fixed[1], assume=assume, where=where)
             if name == "time":
                 values = to_tt_seconds(values, header)
+            elif name == "ra":
+                # some writers count from -180 to 180 deg
+                values = np.where((values < 0) | (values >= 360), values % 360.0, values)
             attrs = {**canonical_attrs(fixed[1], fixed[2]), **(TIME_ATTRS if name == "time" else {})}
             variables[name] = ("event", values, attrs)
         elif name in have:
@@ -138,7 +157,9 @@ def _without_bad(events: xr.Dataset, on_bad: str, where: str) -> xr.Dataset:
         return events
     if on_bad == "raise":
         place = f" in {where}" if where else ""
-        msg = f"{int(bad.sum())} of {bad.size} events{place} are bad: {', '.join(reasons)}; on_bad='drop' leaves them out"
+        msg = (
+            f"{int(bad.sum())} of {bad.size} events{place} are bad: {', '.join(reasons)}; on_bad='drop' leaves them out"
+        )
         raise ValueError(msg)
     return events.isel(event=~bad).assign_attrs(n_dropped=int(bad.sum()))
 
@@ -181,7 +202,9 @@ def stack_events(lists: Iterable[xr.Dataset]) -> xr.Dataset:
     labelled = [_with_obs_id(part[common]) for part in parts]
     if not all("obs_id" in part for part in labelled):
         labelled = [part.drop_vars("obs_id", errors="ignore") for part in labelled]
-    return xr.concat(labelled, dim="event", combine_attrs="drop_conflicts", data_vars="all", coords="minimal", compat="override")
+    return xr.concat(
+        labelled, dim="event", combine_attrs="drop_conflicts", data_vars="all", coords="minimal", compat="override"
+    )
 
 
 def _in_unit(events: xr.Dataset, name: str, unit: str | None) -> xr.Dataset:

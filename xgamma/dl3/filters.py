@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,7 +18,15 @@ from xgamma.dl3.times import time_intervals
 if TYPE_CHECKING:
     from regions import SkyRegion
 
-__all__ = ["BoxFilter", "ColumnFilter", "EventFilter", "ObservationFilter", "OffsetFilter", "PhaseFilter", "RegionFilter"]
+__all__ = [
+    "BoxFilter",
+    "ColumnFilter",
+    "EventFilter",
+    "ObservationFilter",
+    "OffsetFilter",
+    "PhaseFilter",
+    "RegionFilter",
+]
 
 
 class EventFilter(Protocol):
@@ -78,7 +87,9 @@ class BoxFilter:
         return select_mask(events, box_contains(sky.lon.deg, sky.lat.deg, self.lon, self.lat, self.width, self.height))
 
 
-def box_contains(lon: np.ndarray, lat: np.ndarray, lon_0: float, lat_0: float, width: float, height: float) -> np.ndarray:
+def box_contains(
+    lon: np.ndarray, lat: np.ndarray, lon_0: float, lat_0: float, width: float, height: float
+) -> np.ndarray:
     """Say whether positions lie in a box; longitude wraps at 360 deg."""
     delta = (np.asarray(lon) - lon_0 + 180.0) % 360.0 - 180.0
     return (np.abs(delta) <= width / 2) & (np.abs(np.asarray(lat) - lat_0) <= height / 2)
@@ -135,7 +146,7 @@ class PhaseFilter:
     def __post_init__(self) -> None:
         pairs = sorted(self.intervals)
         good = bool(pairs) and all(0 <= lo < hi <= 1 for lo, hi in pairs)
-        if not good or any(b[0] < a[1] for a, b in zip(pairs, pairs[1:], strict=False)):
+        if not good or any(b[0] < a[1] for a, b in itertools.pairwise(pairs)):
             msg = f"phase intervals {self.intervals!r} must be pairs inside [0, 1] that do not overlap"
             raise ValueError(msg)
 
@@ -266,11 +277,9 @@ def _column_filter(name: str, bounds: Any) -> ColumnFilter:
         msg = f"{name}={bounds!r} must be (lower, upper); None leaves an end open"
         raise ValueError(msg)
     if name == "energy":
-        lower, upper = (None if b is None else float(to_value(b, "TeV", "energy")) for b in bounds)
-    else:
-        # a quantity as text travels well and is converted when the unit of the column is known
-        lower, upper = (b if b is None or isinstance(b, (int, float)) else str(b) for b in bounds)
-    return ColumnFilter(name, lower, upper)
+        return ColumnFilter(name, *(None if b is None else float(to_value(b, "TeV", "energy")) for b in bounds))
+    # a quantity as text travels well and is converted when the unit of the column is known
+    return ColumnFilter(name, *(b if b is None or isinstance(b, (int, float, np.number)) else str(b) for b in bounds))
 
 
 def make_box(box: Any) -> BoxFilter:

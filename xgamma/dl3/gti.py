@@ -110,7 +110,8 @@ def read_gti(hdu: fits.BinTableHDU, default_header: Mapping[str, Any] | None = N
         header = default_header if default_header is not None and has_reference(default_header) else J2000_HEADER
     try:
         start, stop = (
-            to_tt_seconds(read_column(hdu, name, unit="s", assume="s", where=where), header) for name in ("START", "STOP")
+            to_tt_seconds(read_column(hdu, name, unit="s", assume="s", where=where), header)
+            for name in ("START", "STOP")
         )
         return gti_table(start, stop)
     except ValueError as error:

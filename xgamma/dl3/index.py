@@ -123,7 +123,9 @@ def find_index(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _index_table(hdus: fits.HDUList, columns: Sequence[str], event_type: int | str | None, path: Path) -> fits.BinTableHDU:
+def _index_table(
+    hdus: fits.HDUList, columns: Sequence[str], event_type: int | str | None, path: Path
+) -> fits.BinTableHDU:
     """Choose the table of an index file by its columns: names and HDUCLAS of real files are not reliable."""
     tables = [
         (number, hdu)
@@ -252,7 +254,9 @@ def read_obs_index(path: Path, event_type: int | str | None = None) -> xr.Datase
                 raise
             table = _index_table(hdus, ("OBS_ID",), None, path)
         labels = _labels(table)
-        columns = {name.lower(): _obs_column(table, name, path) for name in table.columns.names if name.upper() != "OBS_ID"}
+        columns = {
+            name.lower(): _obs_column(table, name, path) for name in table.columns.names if name.upper() != "OBS_ID"
+        }
         header = dict(table.header)
     return obs_table(labels, columns, header)
 
@@ -280,7 +284,7 @@ def obs_table(
             if not known:
                 attrs["note"] = "the index gives no time reference (MJDREFI); the headers of the files do"
         variables[name] = (("obs", *(f"{name}_{i}" for i in range(data.ndim - 1))), data, attrs)
-    attrs = {n: number for n in NUMBERS if (number := header_number(header, n)) is not None}
+    attrs: dict[str, Any] = {n: number for n in NUMBERS if (number := header_number(header, n)) is not None}
     for name in ("telescop", "instrume", "dataset", "observer"):
         if isinstance(header.get(name.upper()), str):
             attrs[name] = header[name.upper()].strip()

@@ -224,7 +224,7 @@ class ObservationFiles:
             except FileNotFoundError as error:
                 msg = f"run {self.observation.obs_id}, {hdu_type!r}: {error}"
                 raise FileNotFoundError(msg) from None
-        found = _find_hdu(self._open[file], location)
+        found = find_hdu(self._open[file], location)
         if found is None:
             names = [h.name for h in self._open[file]]
             msg = (
@@ -233,7 +233,7 @@ class ObservationFiles:
             )
             raise ValueError(msg)
         if not isinstance(found, fits.BinTableHDU):
-            msg = f"run {self.observation.obs_id}: HDU {location.hdu!r} ({hdu_type!r}) of {file} is no table; only DL3 tables are read"
+            msg = f"run {self.observation.obs_id}: HDU {location.hdu!r} ({hdu_type!r}) of {file} is no table"
             raise ValueError(msg)
         return found
 
@@ -253,7 +253,9 @@ class ObservationFiles:
         """Return the event list, filtered; `columns` names those to read (all by default)."""
         run = self.observation
         cut = run.cut
-        needed = None if columns is None or (cut and cut.events) else [*columns, *(["time"] if cut and cut.time else [])]
+        needed = (
+            None if columns is None or (cut and cut.events) else [*columns, *(["time"] if cut and cut.time else [])]
+        )
         events = read_events(self.hdu("events"), needed, run.on_bad, where=run.location("events").file)
         events.attrs["obs_id"] = run.obs_id
         if cut is not None:
@@ -317,7 +319,7 @@ class ObservationFiles:
     def _fixed_rad_max(self) -> xr.DataArray:
         aeff = self.irf("aeff") if "aeff" in self.observation.available else None
         if aeff is None or not aeff.attrs.get("is_pointlike") or "rad_max" not in aeff.attrs:
-            msg = f"run {self.observation.obs_id} has neither a RAD_MAX table nor a point-like response with the RAD_MAX keyword"
+            msg = f"run {self.observation.obs_id} has no RAD_MAX table, nor a point-like response with the RAD_MAX keyword"
             raise ValueError(msg)
         attrs = {"units": "deg", "long_name": "Radius of the selection"}
         return xr.DataArray(float(aeff.attrs["rad_max"]), attrs=attrs, name="rad_max")
@@ -336,7 +338,7 @@ class ObservationFiles:
             if known["DEADC"] is not None:
                 alive = float(known["DEADC"])
             else:
-                alive = float(known["LIVETIME"]) / float(known["ONTIME"])
+                alive = float(known["LIVETIME"] or "") / float(known["ONTIME"] or "")
         except (TypeError, ValueError, ZeroDivisionError) as error:
             msg = f"run {self.observation.obs_id}: the EVENTS header gives no DEADC, nor LIVETIME and ONTIME: {known}"
             raise ValueError(msg) from error
@@ -352,7 +354,7 @@ class ObservationFiles:
         return gti_duration(self.gti()) * (1.0 - self.deadtime_fraction()) * fraction
 
 
-def _find_hdu(hdus: fits.HDUList, location: HduLocation) -> Any:
+def find_hdu(hdus: fits.HDUList, location: HduLocation) -> Any:
     """Return the HDU of a location: by number, by name in any case, or by its class; None if there is none."""
     wanted = location.hdu
     if isinstance(wanted, int):
@@ -368,7 +370,10 @@ def _find_hdu(hdus: fits.HDUList, location: HduLocation) -> Any:
 def _has_class(header: Any, hdu_type: str) -> bool:
     if hdu_type in HDUCLAS2:
         return str(header.get("HDUCLAS2", "")).strip().upper() == HDUCLAS2[hdu_type]
-    return hdu_type.upper() in (str(header.get("HDUCLAS1", "")).strip().upper(), str(header.get("EXTNAME", "")).strip().upper())
+    return hdu_type.upper() in (
+        str(header.get("HDUCLAS1", "")).strip().upper(),
+        str(header.get("EXTNAME", "")).strip().upper(),
+    )
 
 
 def _cards(hdu: fits.BinTableHDU) -> dict[str, Any]:

@@ -70,14 +70,17 @@ class Pointing:
         needed = ("alt", "az") if drift else ("ra", "dec")
         missing = [f"{n.upper()}_PNT" for n in needed if numbers[n] is None or not np.isfinite(numbers[n] or 0.0)]
         if missing:
-            msg = f"the header has no valid {' and '.join(missing)}, needed for OBS_MODE {header.get('OBS_MODE', '(none)')!r}"
+            mode = header.get("OBS_MODE", "(none)")
+            msg = f"the header has no valid {' and '.join(missing)}, needed for OBS_MODE {mode!r}"
             raise ValueError(msg)
-        known = {n: v for n, v in numbers.items() if v is not None and not (drift and n in ("ra", "dec"))}
+        ra, dec, alt, az = (np.nan if v is None else v for v in numbers.values())
         location = header_location(header)
         if drift and location is None:
             msg = "a drift run needs the location of the telescopes: GEOLON, GEOLAT and ALTITUDE in the header"
             raise ValueError(msg)
-        return cls("drift" if drift else "pointing", location=location, **known)
+        if drift:
+            return cls("drift", alt=alt, az=az, location=location)
+        return cls("pointing", ra, dec, alt, az, location)
 
     def icrs(self, time: Any) -> tuple[Any, Any]:
         """Return right ascension and declination (ICRS, degrees) at times in seconds since J2000.0 (TT).

@@ -101,7 +101,9 @@ def _required(required: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _rows_of(table: xr.Dataset, obs_id: Any) -> np.ndarray:
-    wanted: Sequence[Any] = [obs_id] if isinstance(obs_id, (str, int, np.integer)) else list(np.asarray(obs_id).tolist())
+    wanted: Sequence[Any] = (
+        [obs_id] if isinstance(obs_id, (str, int, np.integer)) else list(np.asarray(obs_id).tolist())
+    )
     position: dict[ObsId, int] = {label: i for i, label in enumerate(table["obs"].values.tolist())}
     missing = [label for label in wanted if label not in position]
     if missing or not wanted:
@@ -129,7 +131,9 @@ def _nearest(table: xr.Dataset, center: SkyCoord) -> str:
     best = int(np.nanargmin(angle))
     ra, dec = (v[best] for v in pointing_of(table))
     label = table["obs"].values[best]
-    return f"the nearest run is {label}, which points {angle[best]:.2f} deg away, at ra, dec = ({ra:.3f}, {dec:.3f}) deg"
+    return (
+        f"the nearest run is {label}, which points {angle[best]:.2f} deg away, at ra, dec = ({ra:.3f}, {dec:.3f}) deg"
+    )
 
 
 def _separations(table: xr.Dataset, center: SkyCoord) -> np.ndarray:
@@ -184,7 +188,10 @@ def _in_time(
     table: xr.Dataset, time: Any, rows: np.ndarray, read: Callable[[int], Observation] | None
 ) -> tuple[np.ndarray, str, str]:
     intervals = time_intervals(time)
-    ends = [table[n].values.astype(float).copy() if n in table else np.full(table.sizes["obs"], np.nan) for n in ("tstart", "tstop")]
+    ends = [
+        table[n].values.astype(float).copy() if n in table else np.full(table.sizes["obs"], np.nan)
+        for n in ("tstart", "tstop")
+    ]
     for row in rows:
         if read is not None and not all(np.isfinite(e[row]) for e in ends):
             header = read(int(row)).header

@@ -32,8 +32,9 @@ CLASS_COLUMNS = {
 }
 #: Cards that become columns of the observation table.
 CARDS = (
-    *("OBS_MODE RA_PNT DEC_PNT ALT_PNT AZ_PNT GLON_PNT GLAT_PNT ZEN_PNT TSTART TSTOP ONTIME LIVETIME DEADC").split(),
-    *("OBJECT RA_OBJ DEC_OBJ TELESCOP INSTRUME DATE-OBS TIME-OBS DATE-END TIME-END N_TELS TELLIST QUALITY EVENT_COUNT").split(),
+    *("OBS_MODE", "RA_PNT", "DEC_PNT", "ALT_PNT", "AZ_PNT", "GLON_PNT", "GLAT_PNT", "ZEN_PNT"),
+    *("TSTART", "TSTOP", "ONTIME", "LIVETIME", "DEADC", "OBJECT", "RA_OBJ", "DEC_OBJ", "TELESCOP", "INSTRUME"),
+    *("DATE-OBS", "TIME-OBS", "DATE-END", "TIME-END", "N_TELS", "TELLIST", "QUALITY", "EVENT_COUNT"),
 )
 UNITS = {"ontime": "s", "livetime": "s"}
 
@@ -113,7 +114,11 @@ def scan_files(paths: Iterable[Path], irfs: Path | None = None) -> tuple[HduInde
             raise ValueError(msg)
         headers[obs_id], files[obs_id] = cards, path
         own = any(h.hdu_type in TYPES.values() for h in locations)
-        rows += [(obs_id, h) for h in [*locations, *([] if own else shared)] if h.hdu_type in {"events", "gti", "pointing", *TYPES.values()}]
+        rows += [
+            (obs_id, h)
+            for h in [*locations, *([] if own else shared)]
+            if h.hdu_type in {"events", "gti", "pointing", *TYPES.values()}
+        ]
     if not headers:
         msg = "there are no DL3 files to make a store of"
         raise ValueError(msg)
@@ -123,14 +128,18 @@ def scan_files(paths: Iterable[Path], irfs: Path | None = None) -> tuple[HduInde
 def scan_folder(folder: Path) -> tuple[HduIndex, xr.Dataset]:
     """Build index and observation table of a folder (and the folders in it) without index files."""
     files = sorted(p for pattern in ("*", "*/*") for p in folder.glob(pattern) if p.name.lower().endswith(SUFFIXES))
-    usable, skipped = [], []
+    usable: list[Path] = []
+    skipped: list[str] = []
     for path in files:
         try:
-            found = _scan(path)[0] is not None
+            has_events = _scan(path)[0] is not None
         except (OSError, ValueError) as error:
             skipped.append(f"{path.name} ({error})")
             continue
-        (usable if found else skipped).append(path if found else f"{path.name} (no EVENTS)")  # type: ignore[arg-type]
+        if has_events:
+            usable.append(path)
+        else:
+            skipped.append(f"{path.name} (no EVENTS)")
     if not usable:
         why = f": {len(skipped)} FITS files, none with EVENTS" if skipped else ""
         msg = f"{folder} holds neither hdu-index.fits.gz nor DL3 files{why}"

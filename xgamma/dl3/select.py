@@ -58,7 +58,7 @@ def select_mask(events: xr.Dataset, mask: Any) -> xr.Dataset:
     """
     keep = np.asarray(mask)
     if keep.dtype != bool or keep.shape != (events.sizes["event"],):
-        msg = f"the mask must be bool with one value for each of {events.sizes['event']} events, not {keep.dtype} {keep.shape}"
+        msg = f"the mask must be a bool for each of {events.sizes['event']} events, not {keep.dtype} {keep.shape}"
         raise ValueError(msg)
     return events if keep.all() else events.isel(event=keep)
 
@@ -116,7 +116,10 @@ def select_energy(events: xr.Dataset, energy_min: Any = None, energy_max: Any = 
     >>> select_energy(events, "1000 GeV").energy.values
     array([2.])
     """
-    bounds = [None if e is None else to_value(e, "TeV", n) for e, n in ((energy_min, "energy_min"), (energy_max, "energy_max"))]
+    bounds = [
+        None if e is None else to_value(e, "TeV", n)
+        for e, n in ((energy_min, "energy_min"), (energy_max, "energy_max"))
+    ]
     return select_range(events, "energy", *bounds)
 
 
@@ -201,7 +204,9 @@ def event_offset(events: xr.Dataset, pointing: SkyCoord | None = None) -> xr.Dat
         raise ValueError(msg) from error
 
 
-def select_offset(events: xr.Dataset, offset_min: Any = None, offset_max: Any = None, pointing: SkyCoord | None = None) -> xr.Dataset:
+def select_offset(
+    events: xr.Dataset, offset_min: Any = None, offset_max: Any = None, pointing: SkyCoord | None = None
+) -> xr.Dataset:
     """Keep events with ``offset_min <= offset < offset_max`` from the pointing.
 
     Parameters
@@ -345,8 +350,10 @@ def theta2_table(events: xr.Dataset, position: SkyCoord, theta2_edges: Any, off:
     from xgamma.coords.bins import bin_axis
 
     numbers = np.asarray(theta2_edges)
-    edges = numbers.astype(float) if numbers.dtype.kind in "fi" and not hasattr(theta2_edges, "unit") else np.asarray(
-        to_value(theta2_edges, "deg2", "theta2_edges")
+    edges = (
+        numbers.astype(float)
+        if numbers.dtype.kind in "fi" and not hasattr(theta2_edges, "unit")
+        else np.asarray(to_value(theta2_edges, "deg2", "theta2_edges"))
     )
     axis = bin_axis("theta2", edges[:-1], edges[1:], "deg2", interp="lin", long_name="Squared angle")
     positions = _mirror(events, position) if off is None else off.reshape(-1)

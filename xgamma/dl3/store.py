@@ -395,9 +395,10 @@ def _table_html(title: str, table: xr.Dataset, index: HduIndex, number: int = 12
     from html import escape
 
     head, rows = _rows(table, index, number)
-    lines = [f"<tr>{''.join(f'<{tag}>{escape(c)}</{tag}>' for c in r)}</tr>" for tag, r in [("th", head), *(("td", r) for r in rows)]]
+    lines = [
+        f"<tr>{''.join(f'<{tag}>{escape(c)}</{tag}>' for c in r)}</tr>"
+        for tag, r in [("th", head), *(("td", r) for r in rows)]
+    ]
     more = table.sizes["obs"] - len(rows)
     note = f"<p>{more} more</p>" if more > 0 else ""
     return f"<b>xgamma.{escape(title)}</b>: {table.sizes['obs']} runs<table>{''.join(lines)}</table>{note}"
-
-

@@ -50,7 +50,9 @@ def reference_seconds(header: Mapping[str, Any]) -> float:
     if not has_reference(header):
         msg = "the header has no MJDREFI (nor MJDREF): its times have no reference"
         raise ValueError(msg)
-    whole, fraction = (header["MJDREFI"], header.get("MJDREFF", 0.0)) if "MJDREFI" in header else (header["MJDREF"], 0.0)
+    whole, fraction = (
+        (header["MJDREFI"], header.get("MJDREFF", 0.0)) if "MJDREFI" in header else (header["MJDREF"], 0.0)
+    )
     try:
         numbers = float(whole), float(fraction or 0.0), float(header.get("TIMEZERO") or 0.0)
     except (TypeError, ValueError) as error:
@@ -208,6 +210,8 @@ def time_intervals(time: Any, name: str = "time") -> np.ndarray:
 
 def _is_pair(value: Any) -> bool:
     try:
-        return len(value) == 2 and not isinstance(value, str) and all(isinstance(v, str) or np.ndim(v) == 0 for v in value)
+        return (
+            len(value) == 2 and not isinstance(value, str) and all(isinstance(v, str) or np.ndim(v) == 0 for v in value)
+        )
     except TypeError:
         return False

@@ -55,7 +55,9 @@ def expand_path(path: str | os.PathLike[str]) -> Path:
     # a file may have a dollar in its name
     if missing and not os.path.lexists(expanded):
         name = missing.group(1)
-        msg = f"path {text!r} needs the environment variable {name}, which is not set: export {name}=/folder/of/the/data"
+        msg = (
+            f"path {text!r} needs the environment variable {name}, which is not set: export {name}=/folder/of/the/data"
+        )
         raise ValueError(msg)
     return Path(expanded)
 
@@ -137,7 +139,7 @@ def _checked(source: BinaryIO, file: Path) -> BinaryIO:
             break
         end = source.tell() + _data_size(cards, file, number)
         if end > size:
-            msg = f"{file} is truncated: HDU {number} should end at byte {end}, the file has {size}; fetch or make it again"
+            msg = f"{file} is truncated: HDU {number} ends at byte {end}, the file at {size}; fetch or make it again"
             raise OSError(msg)
         start = -(-end // BLOCK) * BLOCK
         number += 1
@@ -206,7 +208,9 @@ def find_column(hdu: fits.BinTableHDU, *names: str) -> str | None:
     return next((have[n.lower()] for n in names if n.lower() in have), None)
 
 
-def read_column(hdu: fits.BinTableHDU, *names: str, unit: str, assume: str | None = None, where: str = "") -> np.ndarray:
+def read_column(
+    hdu: fits.BinTableHDU, *names: str, unit: str, assume: str | None = None, where: str = ""
+) -> np.ndarray:
     """Read a column as native float64 numbers in `unit`.
 
     Parameters

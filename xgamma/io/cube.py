@@ -1,0 +1,411 @@
+"""Cubes in Zarr stores and netCDF files: written atomically, opened lazily with their indexes."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xgamma.coords.sky import PREFIXES, decode, encode, grid_of, has_sky
+from xgamma.io.atomic import atomic_path, check_target
+from xgamma.io.attrs import decode_attrs, encode_attrs
+from xgamma.io.fits_file import expand_path
+
+__all__ = ["file_kind", "open_cube", "to_netcdf", "to_zarr", "write_cube"]
+
+#: Largest chunk on disk of arrays that have no chunks in memory, by dimension; others are not divided.
+CHUNKS = {"obs": 1, "region": 256, "time": 64, "y": 256, "x": 256, "irf_y": 64, "irf_x": 64}
+#: Attribute of a store on a server while it is being written.
+INCOMPLETE = "xgamma_incomplete"
+
+
+def to_zarr(
+    cube: xr.Dataset | xr.DataArray,
+    store: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    dtype: Any = None,
+    chunks: Mapping[str, int] | None = None,
+) -> str | Path:
+    """Write a cube to a Zarr store (version 3).
+
+    A lazy cube is streamed chunk by chunk: memory stays at a few chunks a worker. A store in a
+    folder appears under its name when it is complete, see `xgamma.io.atomic.atomic_path`.
+
+    Parameters
+    ----------
+    cube
+        Dataset, or a DataArray with a name. Lazy sky coordinates are left out; opening makes them again.
+    store
+        Folder (variables and ``~`` expanded) or a URL that fsspec knows, such as ``"s3://bucket/cube.zarr"``.
+        On a server nothing can be renamed: there a store that was not finished is refused when opened.
+    overwrite
+        Replace a store that is there.
+    dtype
+        Write float64 data variables as this type, for example ``"float32"`` for half the size. By
+        default the numbers come back identical.
+    chunks
+        Chunk sizes on disk by dimension. By default those of the Dask arrays, the largest where
+        they differ, and for arrays in memory 256 pixels along y and x and one run along obs.
+
+    Returns
+    -------
+    pathlib.Path or str
+        Where it was written.
+
+    Raises
+    ------
+    FileExistsError
+        If the store exists and `overwrite` is False.
+    TypeError
+        If a variable or attribute is of a kind that files cannot hold.
+    ValueError
+        If the sky coordinates are broken (see `xgamma.coords.sky.grid_of`).
+
+    Examples
+    --------
+    >>> import xgamma as xg
+    >>> from astropy.coordinates import SkyCoord
+    >>> grid = xg.sky_grid(SkyCoord(83.63, 22.01, unit="deg"), "1 deg", "0.1 deg")
+    >>> to_zarr(grid, "grid.zarr").name
+    'grid.zarr'
+    >>> open_cube("grid.zarr").identical(grid)
+    True
+    """
+    is_url = _is_url(store)
+    if not is_url:
+        check_target(store, overwrite)
+    dataset = _prepare(cube)
+    sizes = {**_common_chunks(dataset), **(chunks or {})}
+    dataset = _regular_chunks(dataset, sizes)
+    encoding = _zarr_encoding(dataset, dtype, sizes)
+    if is_url:
+        return _to_remote_zarr(dataset, os.fspath(store), encoding, overwrite)
+    target = check_target(store, overwrite)
+    with atomic_path(target, overwrite) as temporary:
+        dataset.to_zarr(temporary, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
+        _consolidate(str(temporary))
+    return target
+
+
+def to_netcdf(
+    cube: xr.Dataset | xr.DataArray, path: str | os.PathLike[str], overwrite: bool = False, *, dtype: Any = None
+) -> Path:
+    """Write a cube to a netCDF-4 file that other programs can read, too.
+
+    Parameters
+    ----------
+    cube
+        Dataset, or a DataArray with a name; a lazy one is streamed.
+    path
+        File.
+    overwrite
+        Replace a file that is there.
+    dtype
+        Write float64 data variables as this type, for example ``"float32"``.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and `overwrite` is False.
+    TypeError
+        If a variable or attribute is of a kind that files cannot hold.
+
+    Examples
+    --------
+    >>> import xgamma as xg
+    >>> axis = xg.energy_axis("1 TeV", "10 TeV", nbin=2)
+    >>> to_netcdf(axis, "axis.nc").name
+    'axis.nc'
+    """
+    target = check_target(path, overwrite)
+    dataset = _prepare(cube)
+    sizes = _common_chunks(dataset)
+    encoding: dict[Any, dict[str, Any]] = {}
+    for name, variable in dataset.variables.items():
+        encoding[name] = {"_FillValue": None}
+        if variable.ndim and variable.size and variable.dtype.kind in "biuf":
+            encoding[name].update(zlib=True, complevel=4, shuffle=True, chunksizes=_disk_chunks(variable, sizes))
+        if _narrow(dataset, name, dtype):
+            encoding[name]["dtype"] = dtype
+    with atomic_path(target, overwrite) as temporary:
+        dataset.to_netcdf(temporary, mode="w", format="NETCDF4", engine="netcdf4", encoding=encoding)
+    return target
+
+
+def write_cube(cube: xr.Dataset | xr.DataArray, path: str | os.PathLike[str], overwrite: bool = False) -> Any:
+    """Write a cube in the form that the suffix of `path` names.
+
+    Parameters
+    ----------
+    cube
+        Dataset or DataArray.
+    path
+        ``*.zarr`` (Zarr), ``*.nc`` (netCDF), ``*.fits`` or ``*.fits.gz`` (gammapy's layout).
+    overwrite
+        Replace what is there.
+
+    Returns
+    -------
+    pathlib.Path or list of them
+        What was written.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is none of these.
+
+    Examples
+    --------
+    >>> import xgamma as xg
+    >>> write_cube(xg.energy_axis("1 TeV", "10 TeV", nbin=2), "axis.zarr").name
+    'axis.zarr'
+    """
+    from xgamma.io.fits_cube import to_fits
+
+    text = os.fspath(path).rstrip("/").lower()
+    if text.endswith(".zarr"):
+        return to_zarr(cube, path, overwrite=overwrite)
+    if text.endswith((".nc", ".nc4", ".netcdf")):
+        return to_netcdf(cube, path, overwrite=overwrite)
+    if text.endswith((".fits", ".fits.gz")):
+        return to_fits(cube, path, overwrite=overwrite)
+    msg = f"{os.fspath(path)!r} has a suffix of no known format; use .zarr, .nc, .fits or .fits.gz"
+    raise ValueError(msg)
+
+
+def open_cube(
+    path: str | os.PathLike[str],
+    chunks: Any = "auto",
+    *,
+    drop_variables: str | Iterable[str] | None = None,
+) -> xr.Dataset:
+    """Open a cube or map with its sky and bin indexes; nothing but headers and axes is read.
+
+    Parameters
+    ----------
+    path
+        Zarr store, netCDF file, MapDataset or map in FITS (``$VARIABLES`` expanded), or the URL of a Zarr store.
+    chunks
+        ``"auto"`` takes the chunks on disk (one a variable for FITS), a dict gives their sizes by
+        dimension, None makes no Dask arrays.
+    drop_variables
+        Names that are not read.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at `path`.
+    OSError
+        If the file is truncated, or the folder or file is of no known kind.
+    ValueError
+        If the content contradicts itself (axes, units, grids).
+
+    Examples
+    --------
+    >>> import xgamma as xg
+    >>> _ = to_zarr(xg.energy_axis("1 TeV", "10 TeV", nbin=2), "axis.zarr")
+    >>> open_cube("axis.zarr").sel(energy=2).energy_min.item()
+    1.0
+    """
+    chunks = {} if isinstance(chunks, str) and chunks == "auto" else chunks
+    return open_any(path, chunks=chunks, drop_variables=drop_variables)
+
+
+def open_any(path: str | os.PathLike[str], chunks: Any, drop_variables: str | Iterable[str] | None) -> xr.Dataset:
+    """Open by kind of file; `chunks` as `xarray.open_dataset` takes them."""
+    kind = file_kind(path)
+    if kind == "fits":
+        from xgamma.io.fits_cube import read_fits
+
+        dataset = read_fits(path, drop_variables=drop_variables)
+        if chunks is None:
+            return dataset.compute()
+        return decode(encode(dataset).chunk(chunks)) if chunks else dataset
+    options: dict[str, Any] = {"chunks": chunks, "drop_variables": drop_variables, "decode_timedelta": False}
+    if kind == "zarr":
+        # a folder is read as it is now; on a server one file with all metadata saves many requests
+        source = os.fspath(path) if _is_url(path) else os.fspath(expand_path(path))
+        raw = xr.open_dataset(source, engine="zarr", consolidated=None if _is_url(path) else False, **options)
+    else:
+        raw = xr.open_dataset(expand_path(path), engine="netcdf4", **options)
+    if INCOMPLETE in raw.attrs:
+        msg = f"the store {os.fspath(path)} was not finished when it was written; write it again with overwrite=True"
+        raise OSError(msg)
+    result = decode(_restore_coords(decode_attrs(raw)))
+    result.set_close(raw.close)
+    return result
+
+
+def file_kind(path: str | os.PathLike[str]) -> str:
+    """Return ``"zarr"``, ``"netcdf"`` or ``"fits"``, by what is in the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at `path`.
+    OSError
+        If it is something else.
+    """
+    if _is_url(path):
+        if os.fspath(path).lower().endswith((".fits", ".fits.gz", ".nc")):
+            msg = f"{os.fspath(path)} must be copied to a local disk first; only Zarr stores are read from a URL"
+            raise OSError(msg)
+        return "zarr"
+    file = expand_path(path)
+    if not file.exists():
+        msg = f"there is no file or store {file}; check the path"
+        raise FileNotFoundError(msg)
+    if file.is_dir():
+        if any((file / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata")):
+            return "zarr"
+        msg = f"{file} is a folder but no Zarr store (no zarr.json in it); a DL3 data store is opened with xgamma.open_store"
+        raise IsADirectoryError(msg)
+    with file.open("rb") as stream:
+        head = stream.read(8)
+    if head.startswith((b"\x89HDF", b"CDF")):
+        return "netcdf"
+    if head.startswith((b"SIMPLE", b"\x1f\x8b")):
+        return "fits"
+    what = "is empty" if not head else "is neither FITS nor netCDF nor a Zarr store"
+    msg = f"{file} {what}; it may be damaged, fetch or make it again"
+    raise OSError(msg)
+
+
+def _is_url(path: str | os.PathLike[str]) -> bool:
+    return "://" in os.fspath(path)
+
+
+def _prepare(cube: xr.Dataset | xr.DataArray) -> xr.Dataset:
+    """Return what is written: no lazy coordinates, plain attributes, no encodings of earlier files."""
+    if isinstance(cube, xr.DataArray):
+        cube = cube.to_dataset(name=cube.name or "map") if cube.name not in cube.coords else cube.coords.to_dataset()
+    for prefix in PREFIXES:
+        if has_sky(cube, prefix):
+            grid_of(cube, prefix)
+    dataset = encode(cube).drop_encoding()
+    for name, variable in dataset.variables.items():
+        kind = variable.dtype.kind
+        if kind in "mcV":
+            hint = "; store durations as float seconds" if kind == "m" else ""
+            msg = f"variable {name!r} is of type {variable.dtype}, which files cannot hold{hint}"
+            raise TypeError(msg)
+        if kind in "UTO":
+            dataset[name] = variable.astype(object)
+    return encode_attrs(dataset)
+
+
+def _restore_coords(dataset: xr.Dataset) -> xr.Dataset:
+    """Load axes and tables of runs, and give text its numpy type back."""
+    for name, variable in dataset.variables.items():
+        if _is_table(variable):
+            dataset[name].load()
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind in "OT":
+            dataset[name] = xr.Variable(variable.dims, np.asarray(variable.values.astype(object), dtype=str), variable.attrs)
+    return dataset
+
+
+def _is_table(variable: xr.Variable) -> bool:
+    """True for axes, numbers and tables of runs: small, never divided into chunks."""
+    return variable.ndim < 2 or set(variable.dims) <= {"obs", "gti"}
+
+
+def _narrow(dataset: xr.Dataset, name: Any, dtype: Any) -> bool:
+    return dtype is not None and name in dataset.data_vars and dataset[name].dtype == np.float64
+
+
+def _common_chunks(dataset: xr.Dataset) -> dict[str, int]:
+    """Largest chunk along each dimension, so that all arrays of a store are divided alike."""
+    sizes: dict[str, int] = {}
+    for variable in dataset.variables.values():
+        for dim, pieces in variable.chunksizes.items():
+            sizes[str(dim)] = max(sizes.get(str(dim), 0), *pieces)
+    return sizes
+
+
+def _regular_chunks(dataset: xr.Dataset, chunks: Mapping[str, int]) -> xr.Dataset:
+    """Rechunk where a Zarr array could not have the same chunks."""
+    for name, variable in dataset.variables.items():
+        if variable.chunks is not None and variable.size:
+            dataset[name] = variable.chunk(dict(zip(variable.dims, _disk_chunks(variable, chunks), strict=True)))
+    return dataset
+
+
+def _disk_chunks(variable: xr.Variable, chunks: Mapping[str, int]) -> tuple[int, ...]:
+    """Chunk sizes on disk: as `chunks` has them, else the layout's."""
+    if _is_table(variable):
+        return variable.shape
+    sizes = []
+    for dim, length in variable.sizes.items():
+        size = chunks.get(str(dim), CHUNKS.get(str(dim), length))
+        if size == -1:
+            size = length
+        if size < 1 and length:
+            msg = f"chunks={{{str(dim)!r}: {size}}} must be at least 1, or -1 for the whole dimension"
+            raise ValueError(msg)
+        sizes.append(max(1, min(int(size), length)))
+    return tuple(sizes)
+
+
+def _zarr_encoding(dataset: xr.Dataset, dtype: Any, chunks: Mapping[str, int]) -> dict[Any, dict[str, Any]]:
+    from zarr.codecs import BloscCodec
+
+    encoding: dict[Any, dict[str, Any]] = {}
+    for name, variable in dataset.variables.items():
+        # a fill value would turn equal numbers into NaN on reading
+        encoding[name] = {"_FillValue": None}
+        if variable.ndim and variable.size:
+            encoding[name]["chunks"] = _disk_chunks(variable, chunks)
+        if variable.dtype.kind in "biuf":
+            # counts are small whole numbers: sorting their bits, not only their bytes, packs them best
+            shuffle = "bitshuffle" if str(name).startswith("counts") or variable.dtype.kind == "b" else "shuffle"
+            encoding[name]["compressors"] = [BloscCodec(cname="zstd", clevel=3, shuffle=shuffle)]
+        if _narrow(dataset, name, dtype):
+            encoding[name]["dtype"] = dtype
+    return encoding
+
+
+def _consolidate(store: str) -> None:
+    """Copy all metadata into one file: fewer requests, and plain `xarray.open_zarr` has nothing to warn of."""
+    import zarr
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
+        zarr.consolidate_metadata(store)
+
+
+def _to_remote_zarr(dataset: xr.Dataset, url: str, encoding: dict[Any, dict[str, Any]], overwrite: bool) -> str:
+    import fsspec
+    import zarr
+
+    fs, place = fsspec.core.url_to_fs(url)
+    if fs.exists(place):
+        if not overwrite:
+            msg = f"{url} exists; pass overwrite=True to replace it, or choose another name"
+            raise FileExistsError(msg)
+        fs.rm(place, recursive=True)
+    marked = dataset.assign_attrs({INCOMPLETE: 1})
+    try:
+        marked.to_zarr(url, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
+        root = zarr.open_group(url, mode="r+", use_consolidated=False)
+        root.attrs.put({k: v for k, v in root.attrs.asdict().items() if k != INCOMPLETE})
+        _consolidate(url)
+    except BaseException:
+        if fs.exists(place):
+            fs.rm(place, recursive=True)
+        raise
+    return url

@@ -1,0 +1,246 @@
+"""The Dask arrays of a reduction: one fat task makes all maps of a tile and a batch of runs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+
+from xgamma.dl3.observation import Observation
+from xgamma.reduce.footprint import tiles_of
+from xgamma.reduce.graph import Key, batches, tree_sum_graph, variable
+from xgamma.reduce.settings import ReduceSettings
+from xgamma.reduce.tasks import reduce_maps, reduce_responses, reduce_scalars
+
+__all__ = ["Builder", "plan_pointing"]
+
+Edges = tuple[np.ndarray, np.ndarray]
+
+#: Attributes of what a reduction makes: units and label.
+ATTRS = {
+    "counts": ("", "Counts"),
+    "background": ("", "Predicted background counts"),
+    "exposure": ("cm2 s", "Exposure"),
+    "mask_safe": ("", "Safe data range"),
+    "psf": ("sr-1", "Point spread function"),
+    "edisp": ("", "Energy dispersion"),
+    "irf_exposure": ("cm2 s", "Exposure on the grid of the responses"),
+    "livetime": ("s", "Livetime"),
+    "ontime": ("s", "Ontime"),
+    "pointing_lon": ("deg", "Right ascension of the pointing"),
+    "pointing_lat": ("deg", "Declination of the pointing"),
+    "gti_start": ("s", "Start of good time, since J2000.0 (TT)"),
+    "gti_stop": ("s", "Stop of good time, since J2000.0 (TT)"),
+}
+#: Longest side in pixels of a tile of the coarse grid.
+IRF_TILE = 24
+#: A tile's runs are split in this many batches at least, so that a small grid keeps several cores busy.
+FEWEST_BATCHES = 8
+#: Runs in one task at most: long enough to hide the scheduler's two milliseconds.
+LARGEST_BATCH = 32
+
+
+class Builder:
+    """Makes the variables of a reduced cube.
+
+    Parameters
+    ----------
+    runs
+        Runs to reduce.
+    tiles
+        For each tile (row, column) the positions in `runs` of those that touch it.
+    settings
+        What to make.
+    edges
+        Array positions of the tile edges along (y, x).
+    stack
+        Add the runs up or keep them apart.
+    """
+
+    def __init__(
+        self,
+        runs: list[Observation],
+        tiles: dict[tuple[int, int], list[int]],
+        settings: ReduceSettings,
+        edges: Edges,
+        *,
+        stack: bool,
+    ) -> None:
+        self.runs, self.tiles, self.settings, self.edges, self.stack = runs, tiles, settings, edges, stack
+        sky = (settings.grid, settings.irf_grid, settings.selection, settings.masks, settings.offset_max)
+        axes = [settings.energy_edges, settings.energy_true_edges, settings.rad_edges]
+        numbers = (settings.background_oversampling, settings.max_gti, stack, [e.tolist() for e in edges])
+        self.token = tokenize(repr(sky), axes, numbers, [run.__dask_tokenize__() for run in runs])
+        self.settings_key = f"reduce-settings-{self.token}"
+
+    def variables(self) -> dict[str, xr.Variable]:
+        """Return all variables of the cube, lazy."""
+        arrays = {**self._maps(), **self._responses(), **self._scalars()}
+        return {name: xr.Variable(*_dims(name, a, self.stack), attrs=_attrs(name)) for name, a in arrays.items()}
+
+    def _task(self, function: Callable[..., Any], **kwargs: Any) -> tuple[Any, ...]:
+        # literals are bound into a partial, where dask does not look for keys
+        return functools.partial(function, **kwargs), self.settings_key
+
+    @property
+    def _single_tile(self) -> bool:
+        return len(self.edges[0]) == 2 and len(self.edges[1]) == 2
+
+    def _maps(self) -> dict[str, da.Array]:
+        settings = self.settings
+        planes = {"counts": settings.n_energy, "background": settings.n_energy, "mask_safe": settings.n_energy}
+        if settings.energy_true is not None:
+            planes["exposure"] = len(settings.energy_true)
+        names = [n for n in planes if n in (*settings.selection, "mask_safe")]
+        sky = tuple(tuple(int(n) for n in np.diff(e)) for e in self.edges)
+        return {n: self._variable(self._maps_layer, n, ((planes[n],), *sky), bool if n == "mask_safe" else float) for n in names}
+
+    def _variable(
+        self, layer: tuple[str, dict[Key, Any]], name: str, chunks: tuple[tuple[int, ...], ...], dtype: Any, sky: int = 1
+    ) -> da.Array:
+        """Take `name` out of a layer; the two sky dims start at axis `sky` of a run's block."""
+        if self.stack:
+            return variable(layer[0], layer[1], name, chunks, dtype, lambda b: b[sky : sky + 2])
+        chunks = ((1,) * len(self.runs), *chunks)
+        return variable(layer[0], layer[1], name, chunks, dtype, lambda b: (b[0], *b[sky + 1 : sky + 3]))
+
+    @functools.cached_property
+    def _maps_layer(self) -> tuple[str, dict[Key, Any]]:
+        """Tasks that make the maps of a tile: key (name, j, i), or (name, run, j, i) where not stacked."""
+        name = f"reduce-maps-{self.token}"
+        call = functools.partial(self._task, reduce_maps)
+        return name, self._tile_layer(name, call, self.edges, self.tiles, with_scalars=self._single_tile)
+
+    def _tile_layer(
+        self,
+        name: str,
+        call: Callable[..., tuple[Any, ...]],
+        edges: Edges,
+        tiles: dict[tuple[int, int], list[int]],
+        *,
+        with_scalars: bool = False,
+    ) -> dict[Key, Any]:
+        layer: dict[Any, Any] = {self.settings_key: self.settings}
+        number = len(self.runs)
+        for j, i in np.ndindex(len(edges[0]) - 1, len(edges[1]) - 1):
+            tile = tuple(slice(int(e[k]), int(e[k + 1])) for e, k in zip(edges, (j, i), strict=True))
+            make = functools.partial(call, tile=tile, stack=self.stack)
+            touching = tiles.get((j, i), [])
+            if not self.stack:
+                here = set(touching)
+                extra: dict[str, Any] = {"rows": (0, 1)} if with_scalars else {}
+                for k in range(number):
+                    layer[name, k, j, i] = make(runs=(self.runs[k],), **extra) if k in here else make(runs=())
+                continue
+            work = []
+            for group in batches(touching, _batch_size(len(touching))):
+                extra = {"rows": (group[0], number)} if with_scalars else {}
+                work.append(make(runs=tuple(self.runs[k] for k in group), **extra))
+            layer |= tree_sum_graph(name, (j, i), work, make(runs=()))
+        return layer
+
+    def _responses(self) -> dict[str, da.Array]:
+        """PSF and energy dispersion on the coarse grid, in tiles of their own."""
+        settings = self.settings
+        kinds = [k for k in ("psf", "edisp") if k in settings.selection]
+        if not kinds:
+            return {}
+        assert settings.irf_grid is not None
+        assert settings.energy_true is not None
+        edges = tuple(np.append(np.arange(0, n, IRF_TILE), n) for n in settings.irf_grid.shape)
+        tiles: dict[tuple[int, int], list[int]] = {}
+        for k, run in enumerate(self.runs):
+            for tile in tiles_of(settings.irf_grid, *plan_pointing(run), settings.offset_max, (edges[0], edges[1])):
+                tiles.setdefault(tile, []).append(k)
+        true = (len(settings.energy_true),)
+        sky = tuple(tuple(int(n) for n in np.diff(e)) for e in edges)
+        result: dict[str, da.Array] = {}
+        for kind in kinds:
+            name = f"reduce-{kind}-{self.token}"
+            call = functools.partial(self._task, reduce_responses, kind=kind)
+            layer = name, self._tile_layer(name, call, (edges[0], edges[1]), tiles)
+            weight = self._variable(layer, "irf_exposure", (true, *sky), float)
+            if kind == "psf":
+                assert settings.rad_edges is not None
+                values = self._variable(layer, "psf", (true, *sky, (len(settings.rad_edges) - 1,)), float)
+                shaped = weight[..., np.newaxis]
+            else:
+                values = self._variable(layer, "edisp", (true, (settings.n_energy,), *sky), float, sky=2)
+                shaped = weight[..., np.newaxis, :, :]
+            result[kind] = da.where(shaped > 0, values / da.where(shaped > 0, shaped, 1.0), 0.0) if self.stack else values
+            result["irf_exposure"] = weight
+        return result
+
+    def _scalars(self) -> dict[str, da.Array]:
+        """Numbers of the runs: from the only tile's tasks, which have the files open, or from tasks of their own."""
+        number, n_gti = len(self.runs), self.settings.max_gti
+        names = ("livetime", "ontime", "pointing_lon", "pointing_lat", "gti_start", "gti_stop")
+        if self._single_tile:
+            source, layer = self._maps_layer
+            rows = (number,) if self.stack else (1,) * number
+            arrays = {n: self._from_rows(source, layer, n, rows, n_gti, lambda b: (0, 0) if self.stack else (b[0], 0, 0)) for n in names}
+        else:
+            source = f"reduce-scalars-{self.token}"
+            groups = batches(self.runs, LARGEST_BATCH)
+            layer = {self.settings_key: self.settings}  # type: ignore[dict-item]
+            layer |= {(source, i): self._task(reduce_scalars, runs=group) for i, group in enumerate(groups)}
+            rows = tuple(len(g) for g in groups)
+            arrays = {n: self._from_rows(source, layer, n, rows, n_gti, lambda b: b[:1]) for n in names}
+        if not self.stack:
+            return arrays
+        totals = {n: arrays[n].sum() for n in ("livetime", "ontime")}
+        return totals | {n: arrays[n].reshape(-1) for n in ("gti_start", "gti_stop")}
+
+    @staticmethod
+    def _from_rows(
+        source: str,
+        layer: dict[Key, Any],
+        name: str,
+        rows: tuple[int, ...],
+        n_gti: int,
+        place: Callable[[tuple[int, ...]], tuple[int, ...]],
+    ) -> da.Array:
+        chunks = (rows, (n_gti,)) if name.startswith("gti") else (rows,)
+        return variable(source, layer, name, chunks, float, place)
+
+
+def _batch_size(number: int) -> int:
+    return max(1, min(LARGEST_BATCH, -(-number // FEWEST_BATCHES)))
+
+
+def _dims(name: str, array: da.Array, stack: bool) -> tuple[tuple[str, ...], da.Array]:
+    """Dims of a variable, and the array."""
+    sky, irf = ("y", "x"), ("irf_y", "irf_x")
+    dims = {
+        "counts": ("energy", *sky),
+        "background": ("energy", *sky),
+        "mask_safe": ("energy", *sky),
+        "exposure": ("energy_true", *sky),
+        "psf": ("energy_true", *irf, "rad"),
+        "edisp": ("energy_true", "energy", *irf),
+        "irf_exposure": ("energy_true", *irf),
+        "gti_start": ("gti",),
+        "gti_stop": ("gti",),
+    }.get(name, ())
+    return (dims if stack else ("obs", *dims)), array
+
+
+def _attrs(name: str) -> dict[str, str]:
+    units, long_name = ATTRS[name]
+    return {"units": units, "long_name": long_name}
+
+
+def plan_pointing(run: Observation) -> tuple[float, float]:
+    """Return a run's pointing in ICRS degrees from the observation table; from its file where that has none."""
+    info: dict[str, Any] = run.info
+    lon, lat = info.get("ra_pnt"), info.get("dec_pnt")
+    drift = str(info.get("obs_mode", "")).upper().startswith("DRIFT")
+    if lon is None or lat is None or drift or not np.isfinite([lon, lat]).all():
+        ra, dec = run.pointing.icrs(run.tmid)
+        return float(ra), float(dec)
+    return float(lon), float(lat)

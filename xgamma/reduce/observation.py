@@ -1,0 +1,137 @@
+"""One run on one window of the sky: counts, exposure, background and responses as arrays."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from xgamma.coords.frame import PixelGeometry
+from xgamma.coords.sky import SkyGrid
+from xgamma.reduce.altaz import field_of_view_altaz
+from xgamma.dl3.observation import ObservationFiles
+from xgamma.irf.aeff import evaluate_aeff
+from xgamma.irf.background import integrate_background, prepare_background
+from xgamma.irf.edisp import evaluate_edisp_kernel
+from xgamma.irf.psf import evaluate_psf_bins
+from xgamma.kernels.histogram import bin_events
+from xgamma.kernels.sphere import field_of_view, separation, to_vectors
+from xgamma.reduce.footprint import footprint, footprint_center
+from xgamma.reduce.settings import ReduceSettings
+
+__all__ = ["Run"]
+
+
+class Run:
+    """A run whose files are open: each number and response is read once, when first asked for.
+
+    Parameters
+    ----------
+    files
+        The open files.
+    settings
+        What to make of them.
+    """
+
+    def __init__(self, files: ObservationFiles, settings: ReduceSettings) -> None:
+        self.files, self.settings = files, settings
+
+    @functools.cached_property
+    def gti(self) -> np.ndarray:
+        """Good time intervals, shape (n, 2), seconds since J2000.0 (TT)."""
+        gti = self.files.gti()
+        return np.stack([gti["gti_start"].values, gti["gti_stop"].values], axis=-1)
+
+    @functools.cached_property
+    def ontime(self) -> float:
+        """Summed length of the good time intervals in s: the background's time."""
+        return float((self.gti[:, 1] - self.gti[:, 0]).sum())
+
+    @functools.cached_property
+    def livetime(self) -> float:
+        """Ontime without dead time in s: the exposure's time."""
+        return self.files.livetime()
+
+    @functools.cached_property
+    def tmid(self) -> float:
+        """Middle of the run, seconds since J2000.0 (TT)."""
+        return float(0.5 * (self.gti[:, 0].min() + self.gti[:, 1].max())) if len(self.gti) else np.nan
+
+    @functools.cached_property
+    def pointing(self) -> tuple[float, float]:
+        """Pointing at the middle of the run, ICRS degrees."""
+        ra, dec = self.files.pointing().icrs(self.tmid)
+        return float(ra), float(dec)
+
+    @functools.cached_property
+    def center(self) -> np.ndarray:
+        """Pointing as an ICRS unit vector."""
+        return to_vectors(*(np.asarray(v) for v in self.pointing))
+
+    @functools.cached_property
+    def footprint(self) -> list[tuple[slice, slice]]:
+        """Array slices of the whole grid that this run fills."""
+        return footprint(self.settings.grid, *self.pointing, self.settings.offset_max)
+
+    @functools.cached_property
+    def middle(self) -> np.ndarray:
+        """Middle of the footprint as an ICRS unit vector."""
+        return to_vectors(*(np.asarray(v) for v in footprint_center(self.settings.grid, self.footprint)))
+
+    @functools.cached_property
+    def background_model(self) -> Any:
+        """Background response, gaps filled and padded at its edge."""
+        return prepare_background(self.files.irf("bkg"))
+
+    def offset(self, vectors: np.ndarray) -> np.ndarray:
+        """Return separations from the pointing in degrees, NaN outside the sky."""
+        return separation(vectors, self.center)
+
+    def counts(self, window: SkyGrid) -> np.ndarray:
+        """Return the events of the run in bins of energy and pixels, shape (n_energy, ny, nx)."""
+        edges = self.settings.energy_edges
+        events = self.files.events(["ra", "dec", "energy"])
+        energy = events["energy"].values
+        keep = (energy >= edges[0]) & (energy < edges[-1])
+        lon, lat = window.frame.from_icrs(events["ra"].values[keep], events["dec"].values[keep])
+        y, x = window.sky_to_pixel(lon, lat)
+        return bin_events(energy[keep], y, x, edges, (window.y.start, window.x.start), window.shape)
+
+    def exposure(self, offset: np.ndarray) -> np.ndarray:
+        """Return effective area times livetime in cm2 s at offsets (...), shape (n_true, ...)."""
+        assert self.settings.energy_true is not None
+        area = evaluate_aeff(self.files.irf("aeff"), self.settings.energy_true, offset)
+        return np.multiply(area, self.livetime, out=area)
+
+    def background(self, geometry: PixelGeometry, offset: np.ndarray) -> np.ndarray:
+        """Return predicted background events in each pixel, shape (n_energy, ...)."""
+        rate = self.background_rate(geometry.vectors, offset)
+        return np.multiply(rate, geometry.solid_angle * self.ontime, out=rate)
+
+    def background_rate(self, vectors: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        """Return the background rate in s-1 sr-1 in bins of energy at ICRS vectors (..., 3)."""
+        model = self.background_model
+        edges, oversampling = self.settings.energy_edges, self.settings.background_oversampling
+        if "offset" in model.dims:
+            return integrate_background(model, edges, offset, np.zeros_like(offset), offset, oversampling)
+        if model.attrs.get("fov_alignment") == "ALTAZ":
+            fields = field_of_view_altaz(vectors, self.files.pointing(), self.gti)
+            rates = [integrate_background(model, edges, -lon, lat, offset, oversampling) * w for w, lon, lat in fields]
+            return np.sum(rates, axis=0)
+        lon, lat = field_of_view(vectors, *self.pointing)
+        # the longitude of the data format falls with right ascension and azimuth
+        return integrate_background(model, edges, -lon, lat, offset, oversampling)
+
+    def psf(self, offset: np.ndarray) -> np.ndarray:
+        """Return the PSF in sr-1 at offsets (...), shape (n_true, ..., n_rad)."""
+        settings = self.settings
+        assert settings.energy_true is not None
+        assert settings.rad_edges is not None
+        return evaluate_psf_bins(self.files.irf("psf"), settings.energy_true, offset, settings.rad_edges)
+
+    def edisp(self, offset: np.ndarray) -> np.ndarray:
+        """Return the energy dispersion at offsets (...), shape (n_true, n_energy, ...)."""
+        settings = self.settings
+        assert settings.energy_true is not None
+        return evaluate_edisp_kernel(self.files.irf("edisp"), offset, settings.energy_true, settings.energy_edges)

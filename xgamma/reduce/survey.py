@@ -1,0 +1,212 @@
+"""`reduce`: from runs to one lazy cube."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xgamma.dl3.observation import Observation
+from xgamma.dl3.store import Observations
+from xgamma.io.provenance import provenance
+from xgamma.reduce.builder import Builder, plan_pointing
+from xgamma.reduce.footprint import tiles_of
+from xgamma.reduce.settings import DEFAULT_SELECTION, ReduceSettings, reduce_settings
+
+__all__ = ["reduce"]
+
+#: Bytes of one variable in one tile that automatic chunks aim at.
+TILE_BYTES = 64 * 2**20
+
+
+def reduce(
+    observations: Observations | Sequence[Observation],
+    grid: xr.Dataset,
+    *,
+    selection: Sequence[str] | str = DEFAULT_SELECTION,
+    offset_max: Any = None,
+    safe_mask: Any = None,
+    stack: bool = True,
+    chunks: Mapping[str, int] | None = None,
+    background_oversampling: int = 1,
+    max_gti: int = 8,
+) -> xr.Dataset:
+    """Reduce runs onto a grid: a lazy cube of counts, exposure, background and responses.
+
+    Nothing is read before the cube is computed, written or plotted.
+
+    Parameters
+    ----------
+    observations
+        Runs, from `open_store` and its ``select``.
+    grid
+        Coordinates to fill, from `sky_grid`.
+    selection
+        Variables to make, of ``counts``, ``exposure``, ``background``, ``psf``, ``edisp``; ``"all"`` for
+        all. PSF and energy dispersion are for fits: ask for them where you need them.
+    offset_max
+        A run fills the square of twice this side around its pointing; by default the whole grid. It is
+        also the limit of the safe mask ``"offset-max"``.
+    safe_mask
+        Name of a safe mask, a list of names, or a mapping from names to options: ``"aeff-default"``,
+        ``"aeff-max"`` (aeff_percent=10), ``"edisp-bias"`` (bias_percent=10), both with position or
+        fixed_offset, ``"offset-max"`` (offset_max), ``"bkg-peak"``.
+    stack
+        Add all runs up inside their safe masks, or keep them apart along dim ``obs``.
+    chunks
+        Sides in pixels of the sky tiles, ``{"y": 500, "x": 500}``; by default the whole grid, or tiles
+        of 64 MiB a variable on a large one.
+    background_oversampling
+        Steps in which the background is integrated over each energy bin.
+    max_gti
+        Good time intervals kept for each run; more are joined over their shortest gaps. Livetime and
+        ontime are those of the file in any case.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims ([obs,] energy, y, x) for ``counts``, ``background`` and ``mask_safe``, ([obs,] energy_true, y, x)
+        for ``exposure`` (cm2 s), the coarse grid for ``psf`` ([obs,] energy_true, irf_y, irf_x, rad; sr-1) and
+        ``edisp`` ([obs,] energy_true, energy, irf_y, irf_x) with their weight ``irf_exposure``, and numbers
+        of the runs: ``livetime``, ``ontime`` (s), ``gti_start``, ``gti_stop`` (s since J2000.0 (TT), padded with NaN).
+        All on Dask; ``attrs`` hold the provenance.
+
+    Raises
+    ------
+    ValueError
+        If there is no run, none touches the grid, the grid lacks an axis, or an option is not known.
+
+    Warns
+    -----
+    UserWarning
+        Runs that do not touch the grid or lack a response are left out and named.
+
+    Notes
+    -----
+    Exposure is the effective area at the pixel's centre times livetime; the background rate is integrated
+    over energy (log-log trapezoid) and multiplied with the pixel's solid angle and the ontime [1]_. Where the
+    cube has a background, voxels in which it is not positive are never safe. Stacking adds counts and
+    background per safe voxel, exposure per pixel that is safe at any energy, and averages responses
+    weighted by exposure.
+
+    References
+    ----------
+    .. [1] Donath et al. 2023, A&A 678, A157, section 3 (arXiv:2308.13584).
+
+    Examples
+    --------
+    >>> import xgamma as xg
+    >>> from astropy.coordinates import SkyCoord
+    >>> from xgamma.io.sample import sample_path
+    >>> store = xg.open_store(sample_path() / "survey")
+    >>> energy = xg.energy_axis("1 TeV", "10 TeV", nbin=2)
+    >>> grid = xg.sky_grid(SkyCoord(0, 0, unit="deg", frame="galactic"), "2 deg", "0.1 deg", energy=energy, energy_true=energy)
+    >>> cube = xg.reduce(store.observations, grid, offset_max="2.5 deg", safe_mask="offset-max")
+    >>> cube.counts.dims
+    ('energy', 'y', 'x')
+    """
+    settings = reduce_settings(grid, selection, safe_mask, offset_max, background_oversampling, max_gti)
+    edges = _tile_edges(settings, chunks, stack=stack)
+    runs, tiles = _plan(list(observations), settings, edges)
+    builder = Builder(runs, tiles, settings, edges, stack=stack)
+    cube = xr.Dataset(builder.variables(), coords=_coords(grid, settings, runs, stack=stack))
+    cube.attrs = provenance(
+        obs_ids=[run.obs_id for run in runs],
+        settings={
+            "selection": list(settings.selection),
+            "offset_max": None if offset_max is None else f"{settings.offset_max:g} deg",
+            "safe_mask": [mask.describe() for mask in settings.masks],
+            "stack": stack,
+            "background_oversampling": settings.background_oversampling,
+        },
+    )
+    return cube
+
+
+def _coords(grid: xr.Dataset, settings: ReduceSettings, runs: Sequence[Observation], *, stack: bool) -> xr.Coordinates:
+    """Coordinates of the cube: those of the grid that its variables need."""
+    needless: list[str] = []
+    if not {"psf", "edisp"} & set(settings.selection):
+        needless += ["irf_y", "irf_x", "irf_lon", "irf_lat", "irf_wcs"]
+    if "psf" not in settings.selection:
+        needless += ["rad", "rad_min", "rad_max"]
+    if not {"exposure", "psf", "edisp"} & set(settings.selection):
+        needless += ["energy_true", "energy_true_min", "energy_true_max"]
+    coords = grid.drop_vars([n for n in needless if n in grid.variables]).coords
+    if stack:
+        return coords
+    return coords.assign(obs=("obs", [run.obs_id for run in runs], {"long_name": "Run"}))
+
+
+def _tile_edges(
+    settings: ReduceSettings, chunks: Mapping[str, int] | None, *, stack: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Array positions of the tile edges along (y, x)."""
+    given = dict(chunks or {})
+    unknown = sorted(set(given) - {"y", "x", "obs", "energy", "energy_true"})
+    if unknown:
+        msg = f"chunks={chunks!r}: {unknown} are not dims of the tiles; give the sides along y and x"
+        raise ValueError(msg)
+    planes = max(settings.n_energy, 0 if settings.energy_true is None else len(settings.energy_true))
+    shape = settings.grid.shape
+    default = max(16, int(np.sqrt(TILE_BYTES / 8 / planes)))
+    edges = []
+    for dim, length in zip(("y", "x"), shape, strict=True):
+        side = given.get(dim, default if shape[0] * shape[1] > default**2 else length)
+        side = length if side in (-1, None) else int(side)
+        if side < 1:
+            msg = f"chunks={chunks!r}: the side of a tile along {dim!r} must be at least 1"
+            raise ValueError(msg)
+        edges.append(np.append(np.arange(0, length, side), length))
+    return edges[0], edges[1]
+
+
+def _plan(
+    observations: list[Observation], settings: ReduceSettings, edges: tuple[np.ndarray, np.ndarray]
+) -> tuple[list[Observation], dict[tuple[int, int], list[int]]]:
+    """Runs to reduce, and for each tile the positions of the runs that touch it."""
+    if not observations:
+        msg = "there are no runs to reduce: the selection is empty"
+        raise ValueError(msg)
+    complete, lacking = [], {}
+    for run in observations:
+        missing = [t for t in settings.required if t not in run.available and t != "gti"]
+        if missing:
+            lacking[run.obs_id] = missing
+        else:
+            complete.append(run)
+    _warn_dropped(lacking, observations, settings)
+    touched = [tiles_of(settings.grid, *plan_pointing(run), settings.offset_max, edges) for run in complete]
+    runs = [run for run, tiles in zip(complete, touched, strict=True) if tiles]
+    outside = [run.obs_id for run, tiles in zip(complete, touched, strict=True) if not tiles]
+    if not runs:
+        lon, lat = settings.grid.center
+        msg = f"no run touches the grid around {settings.grid.frame.name} ({lon:.3f}, {lat:.3f}) deg: {_names(outside)}"
+        raise ValueError(msg)
+    if outside:
+        msg = f"{len(outside)} of {len(observations)} runs do not touch the grid and are left out: {_names(outside)}"
+        warnings.warn(msg, UserWarning, stacklevel=3)
+    plan: dict[tuple[int, int], list[int]] = {}
+    for position, tiles in enumerate(t for t in touched if t):
+        for tile in tiles:
+            plan.setdefault(tile, []).append(position)
+    return runs, plan
+
+
+def _warn_dropped(lacking: Mapping[Any, list[str]], observations: Sequence[Observation], settings: ReduceSettings) -> None:
+    if not lacking:
+        return
+    kinds = sorted({name for missing in lacking.values() for name in missing})
+    if len(lacking) == len(observations):
+        msg = f"none of the {len(observations)} runs has all of {list(settings.required)}: {kinds} are missing; change the selection"
+        raise ValueError(msg)
+    msg = f"{len(lacking)} of {len(observations)} runs have no {kinds} and are left out: {_names(list(lacking))}"
+    warnings.warn(msg, UserWarning, stacklevel=4)
+
+
+def _names(obs_ids: Sequence[Any], most: int = 20) -> str:
+    text = ", ".join(str(i) for i in obs_ids[:most])
+    return text if len(obs_ids) <= most else f"{text}, ... ({len(obs_ids)} in all)"

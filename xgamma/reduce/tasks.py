@@ -1,0 +1,255 @@
+"""What runs on a worker: one tile of the sky and a batch of runs, in and out as plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from xgamma.coords.sky import SkyGrid
+from xgamma.dl3.observation import Observation
+from xgamma.reduce.footprint import overlap
+from xgamma.reduce.observation import Run
+from xgamma.reduce.safe_mask import safe_mask
+from xgamma.reduce.settings import ReduceSettings
+
+__all__ = ["add", "reduce_maps", "reduce_responses", "reduce_scalars"]
+
+Arrays = dict[str, np.ndarray]
+Tile = tuple[slice, slice]
+
+
+def reduce_maps(
+    settings: ReduceSettings,
+    *,
+    runs: Sequence[Observation],
+    tile: Tile,
+    stack: bool,
+    rows: tuple[int, int] | None = None,
+) -> Arrays:
+    """Reduce runs onto a tile: counts, exposure, background and safe mask.
+
+    Parameters
+    ----------
+    settings
+        What to make.
+    runs
+        Runs that touch the tile.
+    tile
+        Array slices (y, x) of the tile in the whole grid.
+    stack
+        Add the runs up inside their safe masks, or keep them along a first axis.
+    rows
+        Where this is the only tile: position of the first run among all, and their number. The runs'
+        numbers (see `reduce_scalars`) come along, at their rows of arrays that are zero elsewhere.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        Maps of shape (n_energy | n_true, ny, nx), with a first axis of the runs where not stacked.
+    """
+    part = settings.grid.tile(*tile)
+    sums = _empty_maps(settings, part.shape)
+    each, scalars = [], []
+    for observation in runs:
+        maps = sums if stack else _empty_maps(settings, part.shape)
+        with observation.open() as files:
+            run = Run(files, settings)
+            _fill(run, tile, part, maps, stack=stack)
+            scalars.append(_scalars(run) if rows else {})
+        each.append(maps)
+    # a tile that no run touches is empty, not missing
+    result = sums if stack else {name: np.stack([m[name] for m in each or [sums]]) for name in sums}
+    return result | (_at_rows(scalars, rows) if rows else {})
+
+
+def _empty_maps(settings: ReduceSettings, shape: tuple[int, int]) -> Arrays:
+    planes = {"counts": settings.n_energy, "background": settings.n_energy}
+    if settings.energy_true is not None:
+        planes["exposure"] = len(settings.energy_true)
+    maps = {name: np.zeros((planes[name], *shape)) for name in planes if name in settings.selection}
+    maps["mask_safe"] = np.zeros((settings.n_energy, *shape), dtype=bool)
+    return maps
+
+
+def _fill(run: Run, tile: Tile, part: SkyGrid, maps: Arrays, *, stack: bool) -> None:
+    """Add one run to the maps of a tile."""
+    for window in overlap(run.footprint, tile):
+        made = _window_maps(run, part, window)
+        if stack:
+            _apply_mask(made)
+        for name, values in made.items():
+            target = maps[name][:, window[0], window[1]]
+            combine: Callable[..., Any] = np.logical_or if values.dtype == bool else np.add
+            combine(target, values, out=target)
+
+
+def _window_maps(run: Run, part: SkyGrid, window: Tile) -> Arrays:
+    settings = run.settings
+    geometry = part.geometry.window(*window)
+    offset = run.offset(geometry.vectors)
+    made: Arrays = {}
+    if "counts" in settings.selection:
+        made["counts"] = run.counts(part.tile(*window))
+    if "exposure" in settings.selection:
+        made["exposure"] = run.exposure(offset)
+    background = run.background(geometry, offset) if "background" in settings.selection else None
+    if background is not None:
+        made["background"] = background
+    made["mask_safe"] = safe_mask(run, offset, background)
+    return made
+
+
+def _apply_mask(maps: Arrays) -> None:
+    """Leave out what is not safe, before runs are added: per voxel, the exposure per pixel."""
+    mask = maps["mask_safe"]
+    for name in ("counts", "background"):
+        if name in maps:
+            maps[name] *= mask
+    if "exposure" in maps:
+        maps["exposure"] *= mask.any(axis=0)
+
+
+def reduce_responses(
+    settings: ReduceSettings, *, runs: Sequence[Observation], tile: Tile, kind: str, stack: bool
+) -> Arrays:
+    """Reduce a response of runs onto a tile of the coarse grid, weighted by exposure.
+
+    Parameters
+    ----------
+    settings
+        What to make.
+    runs
+        Runs to join.
+    tile
+        Array slices (y, x) of the tile in the coarse grid.
+    kind
+        ``"psf"``, ``"edisp"`` or ``"exposure"``.
+    stack
+        Add the runs up, weighted with their exposure inside the safe mask, or keep them apart.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        ``irf_exposure`` (n_true, ny, nx) and, unless that alone is asked for, `kind`: weighted sums
+        where stacked, else the responses themselves, with a first axis of the runs.
+    """
+    each = [_run_response(run, tile, settings, kind, stack=stack) for run in runs]
+    if not stack:
+        return {name: np.stack([e[name] for e in each]) for name in each[0]}
+    result = each[0]
+    for other in each[1:]:
+        result = add(result, other)
+    return result
+
+
+def _run_response(observation: Observation, tile: Tile, settings: ReduceSettings, kind: str, *, stack: bool) -> Arrays:
+    assert settings.irf_grid is not None
+    part = settings.irf_grid.tile(*tile)
+    with observation.open() as files:
+        run = Run(files, settings)
+        offset = run.offset(part.geometry.vectors)
+        reached = _reached(run, part)
+        weight = run.exposure(offset) * (reached & _safe_pixels(run, part) if stack else reached)
+        result = {"irf_exposure": weight}
+        if kind == "psf":
+            values = run.psf(offset)
+            result["psf"] = values * weight[..., np.newaxis] if stack else values * reached[..., np.newaxis]
+        elif kind == "edisp":
+            values = run.edisp(offset)
+            result["edisp"] = values * weight[:, np.newaxis] if stack else values * reached
+        return result
+
+
+def _nearest_pixels(run: Run, part: SkyGrid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Array positions of the fine pixels at the coarse pixels' centres, and whether these lie inside."""
+    grid = run.settings.grid
+    y, x = grid.sky_to_pixel(*part.frame.pixel_to_sky(*np.meshgrid(np.asarray(part.y), np.asarray(part.x), indexing="ij")))
+    with np.errstate(invalid="ignore"):
+        row, column = np.floor(y + 0.5) - grid.y.start, np.floor(x + 0.5) - grid.x.start
+        inside = (row >= 0) & (row < len(grid.y)) & (column >= 0) & (column < len(grid.x))
+    return np.where(inside, row, 0).astype(int), np.where(inside, column, 0).astype(int), inside
+
+
+def _reached(run: Run, part: SkyGrid) -> np.ndarray:
+    """True for coarse pixels inside the run's footprint; one pixel beyond the grid takes part."""
+    if run.settings.offset_max is None:
+        return np.ones(part.shape, dtype=bool)
+    row, column, inside = _nearest_pixels(run, part)
+    reached = np.zeros(part.shape, dtype=bool)
+    for y, x in run.footprint:
+        reached |= (row >= y.start) & (row < y.stop) & (column >= x.start) & (column < x.stop)
+    return reached & inside
+
+
+def _safe_pixels(run: Run, part: SkyGrid) -> np.ndarray:
+    """True for coarse pixels whose nearest fine pixel is safe at any energy."""
+    row, column, inside = _nearest_pixels(run, part)
+    grid = run.settings.grid
+    lon, lat = grid.frame.pixel_to_sky(row + grid.y.start, column + grid.x.start)
+    vectors = grid.frame.icrs_vectors(lon, lat)
+    offset = run.offset(vectors)
+    background = run.background_rate(vectors, offset) if "background" in run.settings.selection else None
+    return safe_mask(run, offset, background).any(axis=0) & inside
+
+
+def reduce_scalars(settings: ReduceSettings, *, runs: Sequence[Observation]) -> Arrays:
+    """Return the numbers of runs along a first axis: livetime, ontime, pointing, good time intervals.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        ``livetime``, ``ontime`` (s), ``pointing_lon``, ``pointing_lat`` (ICRS deg) of shape (n,),
+        ``gti_start``, ``gti_stop`` (s since J2000.0 (TT), padded with NaN) of shape (n, max_gti).
+    """
+    scalars = []
+    for observation in runs:
+        with observation.open() as files:
+            scalars.append(_scalars(Run(files, settings)))
+    return _at_rows(scalars, (0, len(scalars)))
+
+
+def _scalars(run: Run) -> Arrays:
+    gti = pad_intervals(run.gti, run.settings.max_gti)
+    lon, lat = run.pointing
+    numbers = {"livetime": run.livetime, "ontime": run.ontime, "pointing_lon": lon, "pointing_lat": lat}
+    return {**{n: np.asarray(v) for n, v in numbers.items()}, "gti_start": gti[:, 0], "gti_stop": gti[:, 1]}
+
+
+def _at_rows(scalars: Sequence[Arrays], rows: tuple[int, int]) -> Arrays:
+    """Put the numbers of runs at their rows of arrays that are zero elsewhere."""
+    first, number = rows
+    result = {}
+    for name in scalars[0]:
+        values = np.stack([s[name] for s in scalars])
+        result[name] = np.zeros((number, *values.shape[1:]))
+        result[name][first : first + len(values)] = values
+    return result
+
+
+def pad_intervals(gti: np.ndarray, number: int) -> np.ndarray:
+    """Return `number` intervals of shape (number, 2): padded with NaN, or joined over their shortest gaps.
+
+    Examples
+    --------
+    >>> pad_intervals(np.array([[0.0, 1.0], [1.1, 2.0], [5.0, 6.0]]), 2)
+    array([[0., 2.],
+           [5., 6.]])
+    """
+    intervals = gti[np.argsort(gti[:, 0])] if len(gti) else gti.reshape(0, 2)
+    while len(intervals) > number:
+        gap = int(np.argmin(intervals[1:, 0] - intervals[:-1, 1]))
+        joined = [intervals[gap, 0], intervals[gap + 1, 1]]
+        intervals = np.concatenate([intervals[:gap], [joined], intervals[gap + 2 :]])
+    return np.concatenate([intervals, np.full((number - len(intervals), 2), np.nan)])
+
+
+def add(first: Arrays, *others: Arrays) -> Arrays:
+    """Add stacked results: sums of numbers, union of masks."""
+    result = {name: values.copy() for name, values in first.items()}
+    for other in others:
+        for name, values in other.items():
+            combine: Callable[..., Any] = np.logical_or if values.dtype == bool else np.add
+            combine(result[name], values, out=result[name])
+    return result

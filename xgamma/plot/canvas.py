@@ -98,7 +98,7 @@ def picture_of(image: xr.DataArray, max_pixels: int) -> Picture:
     values = image.variable.astype(float)
     if factor > 1:
         # an infinite value must not colour its whole block
-        values = values.where(np.isfinite(values))  # type: ignore[no-untyped-call]
+        values = values.where(np.isfinite(values))
         values = values.coarsen(dict.fromkeys(values.dims, factor), func="mean", boundary="pad")
     return Picture(values.data, grid, factor)
 

@@ -12,7 +12,13 @@ from xgamma.coords.units import to_value
 from xgamma.irf.axes import response_array, response_axis, table_axis
 from xgamma.kernels.interp import interp_points, interp_rows
 
-__all__ = ["evaluate_aeff", "from_parametrization"]
+__all__ = [
+    "energy_threshold_aeff_max",
+    "energy_thresholds_aeff_default",
+    "evaluate_aeff",
+    "from_parametrization",
+    "rising_energy",
+]
 
 
 def evaluate_aeff(aeff: xr.DataArray, energy_true: ArrayLike, offset: ArrayLike) -> NDArray[np.float64]:
@@ -57,12 +63,118 @@ def _check(aeff: xr.DataArray) -> None:
         raise ValueError(msg)
 
 
+def energy_thresholds_aeff_default(aeff: xr.DataArray) -> tuple[float | None, float | None]:
+    """Range of safe energies that the file of the response gives.
+
+    Parameters
+    ----------
+    aeff
+        Effective area with attributes ``lo_thres`` and ``hi_thres`` in TeV, where its file had them.
+
+    Returns
+    -------
+    tuple
+        Lower and upper threshold in TeV; None where the file gives none.
+
+    Examples
+    --------
+    >>> aeff = from_parametrization().assign_attrs(lo_thres=0.5)
+    >>> energy_thresholds_aeff_default(aeff)
+    (0.5, None)
+    """
+    return aeff.attrs.get("lo_thres"), aeff.attrs.get("hi_thres")
+
+
+def energy_threshold_aeff_max(aeff: xr.DataArray, percent: float = 10.0, offset: Any = "0 deg") -> float:
+    """Lowest edge of the energy axis at which the effective area exceeds some per cent of its maximum.
+
+    Parameters
+    ----------
+    aeff
+        Effective area, dims (energy_true, offset), in cm2.
+    percent
+        Part of the maximum in per cent, at least 0 and below 100.
+    offset
+        Offset at which the area is taken.
+
+    Returns
+    -------
+    float
+        Energy in TeV. Where a cube and not the response is at hand, use `rising_energy` on its exposure.
+
+    Raises
+    ------
+    ValueError
+        If `percent` is out of range or the area is zero at this offset.
+
+    Examples
+    --------
+    >>> round(energy_threshold_aeff_max(from_parametrization("HESS")), 3)
+    0.2
+    """
+    if not 0 <= percent < 100:
+        msg = f"percent={percent!r} must be at least 0 and below 100"
+        raise ValueError(msg)
+    energy = table_axis(aeff, "energy_true").edges
+    theta = to_value(offset, "deg", "offset")
+    area = evaluate_aeff(aeff, energy, theta)
+    if not (area > 0).any():
+        msg = f"the effective area is zero at all energies at an offset of {theta:g} deg"
+        raise ValueError(msg)
+    return float(energy[area > percent / 100 * area.max()].min())
+
+
+def rising_energy(energy: ArrayLike, values: ArrayLike, percent: float) -> float:
+    """Lowest energy at which a curve crosses some per cent of its maximum.
+
+    Parameters
+    ----------
+    energy
+        Energies in TeV, shape (n,), ascending.
+    values
+        Effective area or exposure, shape (n,); a power law between the energies.
+    percent
+        Part of the maximum in per cent, above 0 and at most 100.
+
+    Returns
+    -------
+    float
+        Energy in TeV; that of the first positive value if the curve lies above the level from there on.
+
+    Raises
+    ------
+    ValueError
+        If `percent` is out of range or no value is positive.
+
+    Examples
+    --------
+    >>> round(rising_energy([0.1, 1.0, 10.0], [1.0, 100.0, 100.0], 10.0), 3)
+    0.316
+    """
+    if not 0 < percent <= 100:
+        msg = f"percent={percent!r} must lie above 0 and at most at 100"
+        raise ValueError(msg)
+    x, y = np.asarray(energy, dtype=float), np.asarray(values, dtype=float)
+    positive = np.flatnonzero(y > 0)
+    if not len(positive):
+        msg = "the effective area is zero at all energies"
+        raise ValueError(msg)
+    x, y = np.log(x[positive[0] :]), y[positive[0] :]
+    height = np.log(np.maximum(y, np.finfo(np.float32).tiny)) - np.log(percent / 100 * y.max())
+    crossing = np.flatnonzero((height[:-1] < 0) != (height[1:] < 0))
+    if not len(crossing):
+        return float(np.exp(x[0]))
+    k = crossing[0]
+    fraction = height[k] / (height[k] - height[k + 1])
+    return float(np.exp(x[k] + fraction * (x[k + 1] - x[k])))
+
+
 #: Coefficients g1 (cm2), g2, g3 (MeV) of ``g1 E**-g2 exp(-g3 / E)`` with E in MeV (arXiv:0806.0559).
 PARAMETRIZATIONS = {"HESS": (6.85e9, 0.0891, 5e5), "HESS2": (2.05e9, 0.0891, 1e5), "CTAO": (1.71e11, 0.0891, 1e5)}
 
 
 def from_parametrization(
-    instrument: str = "HESS", energy_true: xr.DataArray | None = None, offset_max: Any = "180 deg"
+    instrument: str = "HESS", energy_true: xr.DataArray | None = None, offset_max: Any = "5 deg"
 ) -> xr.DataArray:
     """Make the effective area of a simple analytic model, the same at all offsets.
 
@@ -71,7 +183,7 @@ def from_parametrization(
     instrument
         ``"HESS"``, ``"HESS2"`` or ``"CTAO"``.
     energy_true
-        Axis, by default 20 bins per decade from 5 GeV to 50 TeV.
+        Axis, by default 20 bins per decade from 2 GeV to 200 TeV.
     offset_max
         Largest offset.
 
@@ -93,7 +205,7 @@ def from_parametrization(
         msg = f"instrument={instrument!r} must be one of {', '.join(PARAMETRIZATIONS)}"
         raise ValueError(msg)
     if energy_true is None:
-        edges = np.geomspace(0.005, 50, 81)
+        edges = np.geomspace(0.002, 200, 101)
         energy_true = response_axis("energy_true", edges[:-1], edges[1:])
     g1, g2, g3 = PARAMETRIZATIONS[instrument]
     energy = energy_true.values * 1e6

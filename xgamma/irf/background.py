@@ -239,8 +239,8 @@ def _log_rate(
         lon = -lon
     lon, lat = np.broadcast_arrays(lon, np.asarray(fov_lat, dtype=float))
     rows = _log_rows(bkg.transpose("energy", "fov_lon", "fov_lat"), weights)
-    plane = interp_plane(rows, table_axis(bkg, "fov_lon").weights(lon), table_axis(bkg, "fov_lat").weights(lat), fill=-np.inf)
-    return _empty_rows(plane, weights)
+    in_lon, in_lat = table_axis(bkg, "fov_lon").weights(lon), table_axis(bkg, "fov_lat").weights(lat)
+    return _empty_rows(interp_plane(rows, in_lon, in_lat, fill=-np.inf), weights)
 
 
 def _log_rows(bkg: xr.DataArray, weights: Weights) -> NDArray[np.float64]:

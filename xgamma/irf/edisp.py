@@ -18,6 +18,7 @@ __all__ = [
     "bias",
     "bias_energy",
     "diagonal_response",
+    "energy_threshold_edisp_bias",
     "evaluate_edisp",
     "evaluate_edisp_kernel",
     "from_gauss",
@@ -29,6 +30,9 @@ FloatArray = NDArray[np.float64]
 
 #: Probabilities below this are set to 0: they come from rounding and cost time in every product.
 KERNEL_THRESHOLD = 1e-8
+
+#: A density that sums to less is what rounding leaves where a continued line ends, not a distribution.
+EMPTY_TOTAL = 1e-9
 
 #: Largest number of values of an intermediate table; more positions are done in blocks.
 BLOCK_SIZE = 2_000_000
@@ -154,7 +158,7 @@ def _fill(
     select = table[row] if exact else _cumulative(table[row], width, migra.edges, ratios[row])
     for start in range(0, len(point), block):
         some = point[start : start + block]
-        weights = Weights(*(part[some] for part in in_offset))
+        weights = in_offset.take(some)
         values = interp_points(select.reshape(-1, select.shape[-1]), weights).reshape(*select.shape[:2], -1)
         if exact:
             values = _cumulative(np.maximum(values, 0.0, out=values), width, migra.edges, ratios[row])
@@ -162,7 +166,7 @@ def _fill(
         total = values[:, -1:]
         part = np.maximum(np.diff(values[:, :-1], axis=1), 0.0)
         result[np.ix_(row, np.arange(result.shape[1]), some)] = np.divide(
-            part, total, out=np.zeros_like(part), where=total > 0
+            part, total, out=np.zeros_like(part), where=total > EMPTY_TOTAL
         )
 
 
@@ -296,10 +300,9 @@ def bias_energy(kernel: ArrayLike, energy_true: ArrayLike, energy: ArrayLike, bi
 
     Examples
     --------
-    >>> energy = np.geomspace(0.1, 10, 5)
-    >>> kernel = np.eye(5)
-    >>> round(bias_energy(kernel, energy / [1.5, 1.3, 1.1, 1.02, 1.01], energy, 0.2), 3)
-    1.011
+    >>> true, reco = np.array([1.0, 2.0, 4.0]), np.array([1.4, 2.2, 4.1])
+    >>> round(bias_energy(np.eye(3), true, reco, 0.2), 3)
+    1.697
     """
     if not bias_value > 0:
         msg = f"bias_value={bias_value!r} must be positive"
@@ -320,6 +323,43 @@ def bias_energy(kernel: ArrayLike, energy_true: ArrayLike, energy: ArrayLike, bi
     k = below[0]
     fraction = log_curve[k] / (log_curve[k] - log_curve[k + 1])
     return float(np.exp(log_true[k] + fraction * (log_true[k + 1] - log_true[k])) * (1 + bias_value))
+
+
+def energy_threshold_edisp_bias(
+    edisp: xr.DataArray,
+    percent: float = 10.0,
+    offset: Any = "0.5 deg",
+    energy_true: xr.DataArray | None = None,
+    energy: xr.DataArray | None = None,
+) -> float:
+    """Energy above which the bias of the energy reconstruction stays below some per cent (`bias_energy`).
+
+    Parameters
+    ----------
+    edisp
+        Density per migration, dims (energy_true, migra, offset).
+    percent
+        Bias in per cent.
+    offset
+        Offset at which the response is taken.
+    energy_true, energy
+        Binned axes of the matrix, by default those of `edisp` itself.
+
+    Returns
+    -------
+    float
+        Reconstructed energy in TeV.
+
+    Examples
+    --------
+    >>> shift = np.where(np.arange(48) < 20, 0.3, 0.01)
+    >>> round(energy_threshold_edisp_bias(from_gauss(0.05, shift), percent=10), 3)
+    0.315
+    """
+    true = table_axis(edisp if energy_true is None else energy_true, "energy_true")
+    reco = true if energy is None else table_axis(energy, "energy")
+    kernel = evaluate_edisp_kernel(edisp, to_value(offset, "deg", "offset"), true.center, reco.edges)
+    return bias_energy(kernel, true.center, reco.center, percent / 100)
 
 
 def from_gauss(

@@ -254,7 +254,9 @@ def read_irf(hdu: fits.BinTableHDU, irf_class: str | None = None) -> xr.DataArra
     row = _single_row(hdu)
     axes = [_read_axis(hdu, row, axis) for axis in known.axes]
     attrs = _header_attrs(hdu, name)
-    arrays = [response_array(_read_data(hdu, row, known, c, axes), axes, c.name, c.units, c.long_name) for c in known.columns]
+    arrays = [
+        response_array(_read_data(hdu, row, known, c, axes), axes, c.name, c.units, c.long_name) for c in known.columns
+    ]
     if len(arrays) == 1:
         arrays[0].attrs.update(attrs)
         return arrays[0]
@@ -334,7 +336,8 @@ def _background_factor(hdu: fits.BinTableHDU, column: str, target: str) -> float
     try:
         return conversion_factor(unit, target)
     except ValueError:
-        msg = f"{_label(hdu)}, column {column}: unit {unit!r} is not that of a background, taken as {DEFAULT_BACKGROUND_UNIT!r}"
+        where = f"{_label(hdu)}, column {column}"
+        msg = f"{where}: unit {unit!r} is not that of a background, taken as {DEFAULT_BACKGROUND_UNIT!r}"
         warnings.warn(msg, UserWarning, stacklevel=2)
         return conversion_factor(DEFAULT_BACKGROUND_UNIT, target)
 

@@ -11,7 +11,7 @@ through the two nearest centres is continued; beyond the edge a response is not 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,12 +35,12 @@ SMALL_STEP = 1e-4
 class Weights(NamedTuple):
     """Where points lie between the nodes of an axis.
 
-    The value at a point is ``(1 - weight) * value[index] + weight * value[index + 1]``; a weight outside
+    The value at a point is ``(1 - weight) * value[node] + weight * value[node + 1]``; a weight outside
     0 to 1 continues the line beyond the outermost nodes.
 
     Attributes
     ----------
-    index
+    node
         Position of the lower node, any shape.
     weight
         Weight of the upper node, same shape.
@@ -48,9 +48,13 @@ class Weights(NamedTuple):
         False where the point lies off the axis, or is not finite; same shape.
     """
 
-    index: NDArray[np.intp]
+    node: NDArray[np.intp]
     weight: FloatArray
     valid: NDArray[np.bool_]
+
+    def take(self, points: Any) -> Weights:
+        """Weights of some of the points, by any index of numpy."""
+        return Weights(self.node[points], self.weight[points], self.valid[points])
 
 
 def axis_limits(lo: ArrayLike, hi: ArrayLike, scale: Scale = "lin") -> tuple[float, float]:
@@ -106,8 +110,8 @@ def bin_weights(
 
     Examples
     --------
-    >>> index, weight, valid = bin_weights([0.0, 1.0, 2.0], [0.25, 2.5, 4.0], limits=(-0.5, 2.5))
-    >>> index
+    >>> node, weight, valid = bin_weights([0.0, 1.0, 2.0], [0.25, 2.5, 4.0], limits=(-0.5, 2.5))
+    >>> node
     array([0, 1, 0])
     >>> weight
     array([0.25, 1.5 , 0.  ])
@@ -197,7 +201,8 @@ def interp_points(table: FloatArray, weights: Weights, fill: float = 0.0) -> Flo
     array([[0.5, 0.1],
            [5. , 1. ]])
     """
-    index, weight, valid = (part.ravel() for part in weights)
+    shape = weights.node.shape
+    index, weight, valid = weights.node.ravel(), weights.weight.ravel(), weights.valid.ravel()
     number = table.shape[1]
     if number <= DENSE_NODES:
         dense = np.zeros((number, len(index)))
@@ -213,7 +218,7 @@ def interp_points(table: FloatArray, weights: Weights, fill: float = 0.0) -> Flo
         result += np.take(table, index, axis=1)
     if not valid.all():
         result[:, ~valid] = fill
-    return result.reshape(table.shape[0], *weights.index.shape)
+    return result.reshape(table.shape[0], *shape)
 
 
 def interp_plane(table: FloatArray, x: Weights, y: Weights, fill: float = 0.0) -> FloatArray:
@@ -240,9 +245,10 @@ def interp_plane(table: FloatArray, x: Weights, y: Weights, fill: float = 0.0) -
     array([[5.25]])
     """
     number, nx, ny = table.shape
-    result = np.full((number, x.index.size), fill)
+    result = np.full((number, x.node.size), fill)
     inside = np.flatnonzero(x.valid & y.valid)
-    ix, wx, iy, wy = (part.ravel()[inside] for part in (x.index, x.weight, y.index, y.weight))
+    ix, iy = x.node.ravel()[inside], y.node.ravel()[inside]
+    wx, wy = x.weight.ravel()[inside], y.weight.ravel()[inside]
     step_x, step_y = min(nx - 1, 1) * ny, min(ny - 1, 1)
     corner = ix * ny + iy
     # one row per node, so that a point finds the values of all planes side by side in memory
@@ -254,7 +260,7 @@ def interp_plane(table: FloatArray, x: Weights, y: Weights, fill: float = 0.0) -
         part *= weight[:, np.newaxis]
         total += part
     result[:, inside] = total.T
-    return result.reshape(number, *x.index.shape)
+    return result.reshape(number, *x.node.shape)
 
 
 def log_log_integral(log_values: FloatArray, edges: ArrayLike) -> FloatArray:

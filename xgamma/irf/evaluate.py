@@ -222,23 +222,20 @@ def _apply(
     axes: list[xr.DataArray],
 ) -> xr.DataArray:
     """Call a function of (table, positions) whose result has the new axes first, block by block of positions."""
-    tables = (
-        [irf.rename(irf.name or "table")] if isinstance(irf, xr.DataArray) else [irf[name] for name in irf.data_vars]
-    )
+    single = isinstance(irf, xr.DataArray)
+    tables = [irf] if isinstance(irf, xr.DataArray) else [irf[name] for name in irf.data_vars]
     dims: list[list[Hashable]] = [[f"{d}{TABLE}" for d in t.dims] for t in tables]
     bare = [xr.DataArray(t.variable.data, dims=d) for t, d in zip(tables, dims, strict=True)]
     # labels and axes go into the graph, not the table
-    labels, coords = [(t.name, t.dims, t.attrs) for t in tables], irf.coords
-    single = tables[0].name if isinstance(irf, xr.DataArray) else None
+    labels, coords = [(str(t.name), t.dims, t.attrs) for t in tables], irf.coords
     names = [str(a.name) for a in axes]
 
     def on_block(*arrays: NDArray[np.float64]) -> NDArray[np.float64]:
         values, points = arrays[: len(tables)], np.broadcast_arrays(*arrays[len(tables) :])
-        variables = {str(n): (d, v, a) for (n, d, a), v in zip(labels, values, strict=True)}
+        variables = {n: (d, v, a) for (n, d, a), v in zip(labels, values, strict=True)}
         table = xr.Dataset(variables, coords=coords)
-        return np.moveaxis(
-            evaluate(table[single] if single else table, *points), range(len(names)), range(-len(names), 0)
-        )
+        values_at = evaluate(table[labels[0][0]] if single else table, *points)
+        return np.moveaxis(values_at, range(len(names)), range(-len(names), 0))
 
     result = xr.apply_ufunc(
         on_block,

@@ -1,6 +1,108 @@
-"""xgamma: gamma-ray astronomy on labelled, lazy xarray objects."""
+"""xgamma: gamma-ray astronomy on labelled, lazy xarray objects.
 
-from xgamma.coords.bins import energy_axis
-from xgamma.coords.grid import region_grid, sky_grid
+Runs come in with `open_store`, a lazy cube goes out of `reduce`, and everything after that hangs on the cube
+as ``cube.gamma``. Importing the package loads neither matplotlib nor a compiler nor a scheduler.
+"""
 
-__all__ = ["energy_axis", "region_grid", "sky_grid"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from xgamma import accessor as accessor
+
+if TYPE_CHECKING:
+    from xgamma.background.ring import adaptive_ring_background, ring_background
+    from xgamma.coords.bins import energy_axis
+    from xgamma.coords.cutout import cutout
+    from xgamma.coords.downsample import downsample
+    from xgamma.coords.grid import region_grid, separation, sky_grid, solid_angle
+    from xgamma.coords.regions import region_mask
+    from xgamma.coords.reproject import reproject
+    from xgamma.coords.sky import decode, encode
+    from xgamma.dl3.store import Observations, Store, open_store
+    from xgamma.estimators.excess import excess_map
+    from xgamma.estimators.significance import significance_distribution
+    from xgamma.io.cube import open_cube, write_cube
+    from xgamma.io.fits_map import read_map, write_map
+    from xgamma.reduction.info import info
+    from xgamma.reduction.rebin import rebin, to_image
+    from xgamma.reduction.stack import stack
+    from xgamma.reduction.survey import reduce
+
+#: Where the public names live; each is imported when it is first used.
+_NAMES = {
+    "Observations": "dl3.store",
+    "Store": "dl3.store",
+    "adaptive_ring_background": "background.ring",
+    "cutout": "coords.cutout",
+    "decode": "coords.sky",
+    "downsample": "coords.downsample",
+    "encode": "coords.sky",
+    "energy_axis": "coords.bins",
+    "excess_map": "estimators.excess",
+    "info": "reduction.info",
+    "open_cube": "io.cube",
+    "open_store": "dl3.store",
+    "read_map": "io.fits_map",
+    "rebin": "reduction.rebin",
+    "reduce": "reduction.survey",
+    "region_grid": "coords.grid",
+    "region_mask": "coords.regions",
+    "reproject": "coords.reproject",
+    "ring_background": "background.ring",
+    "separation": "coords.grid",
+    "significance_distribution": "estimators.significance",
+    "sky_grid": "coords.grid",
+    "solid_angle": "coords.grid",
+    "stack": "reduction.stack",
+    "to_image": "reduction.rebin",
+    "write_cube": "io.cube",
+    "write_map": "io.fits_map",
+}
+
+__all__ = [
+    "Observations",
+    "Store",
+    "adaptive_ring_background",
+    "cutout",
+    "decode",
+    "downsample",
+    "encode",
+    "energy_axis",
+    "excess_map",
+    "info",
+    "open_cube",
+    "open_store",
+    "read_map",
+    "rebin",
+    "reduce",
+    "region_grid",
+    "region_mask",
+    "reproject",
+    "ring_background",
+    "separation",
+    "significance_distribution",
+    "sky_grid",
+    "solid_angle",
+    "stack",
+    "to_image",
+    "write_cube",
+    "write_map",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from xgamma.io.provenance import xgamma_version
+
+        return xgamma_version()
+    if name not in _NAMES:
+        msg = f"module 'xgamma' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(f"xgamma.{_NAMES[name]}"), name)
+
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_NAMES])

@@ -12,10 +12,10 @@ import xarray as xr
 from dask.base import tokenize
 
 from xgamma.dl3.observation import Observation
-from xgamma.reduce.footprint import tiles_of
-from xgamma.reduce.graph import Key, batches, tree_sum_graph, variable
-from xgamma.reduce.settings import ReduceSettings
-from xgamma.reduce.tasks import reduce_maps, reduce_responses, reduce_scalars
+from xgamma.reduction.footprint import tiles_of
+from xgamma.reduction.graph import Key, batches, tree_sum_graph, variable
+from xgamma.reduction.settings import ReduceSettings
+from xgamma.reduction.tasks import reduce_maps, reduce_responses, reduce_scalars
 
 __all__ = ["Builder", "plan_pointing"]
 

@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 
-from xgamma.reduce.tasks import add
+from xgamma.reduction.tasks import add
 
 __all__ = ["batches", "tree_sum_graph", "variable"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from xgamma.coords.frame import PixelGeometry
 from xgamma.coords.sky import SkyGrid
-from xgamma.reduce.altaz import field_of_view_altaz
+from xgamma.reduction.altaz import field_of_view_altaz
 from xgamma.dl3.observation import ObservationFiles
 from xgamma.irf.aeff import evaluate_aeff
 from xgamma.irf.background import integrate_background, prepare_background
@@ -17,8 +17,8 @@ from xgamma.irf.edisp import evaluate_edisp_kernel
 from xgamma.irf.psf import evaluate_psf_bins
 from xgamma.kernels.histogram import bin_events
 from xgamma.kernels.sphere import field_of_view, separation, to_vectors
-from xgamma.reduce.footprint import footprint, footprint_center
-from xgamma.reduce.settings import ReduceSettings
+from xgamma.reduction.footprint import footprint, footprint_center
+from xgamma.reduction.settings import ReduceSettings
 
 __all__ = ["Run"]
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from xgamma.irf.edisp import bias_energy
 from xgamma.kernels.sphere import separation, to_vectors
-from xgamma.reduce.observation import Run
-from xgamma.reduce.settings import SafeMask
+from xgamma.reduction.observation import Run
+from xgamma.reduction.settings import SafeMask
 
 __all__ = ["energy_mask", "safe_mask"]
 

@@ -12,9 +12,9 @@ import xarray as xr
 from xgamma.dl3.observation import Observation
 from xgamma.dl3.store import Observations
 from xgamma.io.provenance import provenance
-from xgamma.reduce.builder import Builder, plan_pointing
-from xgamma.reduce.footprint import tiles_of
-from xgamma.reduce.settings import DEFAULT_SELECTION, ReduceSettings, reduce_settings
+from xgamma.reduction.builder import Builder, plan_pointing
+from xgamma.reduction.footprint import tiles_of
+from xgamma.reduction.settings import DEFAULT_SELECTION, ReduceSettings, reduce_settings
 
 __all__ = ["reduce"]
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from xgamma.coords.sky import SkyGrid
 from xgamma.dl3.observation import Observation
-from xgamma.reduce.footprint import overlap
-from xgamma.reduce.observation import Run
-from xgamma.reduce.safe_mask import safe_mask
-from xgamma.reduce.settings import ReduceSettings
+from xgamma.reduction.footprint import overlap
+from xgamma.reduction.irf_pixels import nearest_pixels
+from xgamma.reduction.observation import Run
+from xgamma.reduction.safe_mask import safe_mask
+from xgamma.reduction.settings import ReduceSettings
 
 __all__ = ["add", "reduce_maps", "reduce_responses", "reduce_scalars"]
 
@@ -162,21 +163,11 @@ def _run_response(observation: Observation, tile: Tile, settings: ReduceSettings
         return result
 
 
-def _nearest_pixels(run: Run, part: SkyGrid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Array positions of the fine pixels at the coarse pixels' centres, and whether these lie inside."""
-    grid = run.settings.grid
-    y, x = grid.sky_to_pixel(*part.frame.pixel_to_sky(*np.meshgrid(np.asarray(part.y), np.asarray(part.x), indexing="ij")))
-    with np.errstate(invalid="ignore"):
-        row, column = np.floor(y + 0.5) - grid.y.start, np.floor(x + 0.5) - grid.x.start
-        inside = (row >= 0) & (row < len(grid.y)) & (column >= 0) & (column < len(grid.x))
-    return np.where(inside, row, 0).astype(int), np.where(inside, column, 0).astype(int), inside
-
-
 def _reached(run: Run, part: SkyGrid) -> np.ndarray:
     """True for coarse pixels inside the run's footprint; one pixel beyond the grid takes part."""
     if run.settings.offset_max is None:
         return np.ones(part.shape, dtype=bool)
-    row, column, inside = _nearest_pixels(run, part)
+    row, column, inside = nearest_pixels(run.settings.grid, part)
     reached = np.zeros(part.shape, dtype=bool)
     for y, x in run.footprint:
         reached |= (row >= y.start) & (row < y.stop) & (column >= x.start) & (column < x.stop)
@@ -185,7 +176,7 @@ def _reached(run: Run, part: SkyGrid) -> np.ndarray:
 
 def _safe_pixels(run: Run, part: SkyGrid) -> np.ndarray:
     """True for coarse pixels whose nearest fine pixel is safe at any energy."""
-    row, column, inside = _nearest_pixels(run, part)
+    row, column, inside = nearest_pixels(run.settings.grid, part)
     grid = run.settings.grid
     lon, lat = grid.frame.pixel_to_sky(row + grid.y.start, column + grid.x.start)
     vectors = grid.frame.icrs_vectors(lon, lat)

@@ -1,0 +1,87 @@
+"""`.gamma` on DataArray and Dataset: an index of the library's functions, a line each; no state, no logic."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import xarray as xr
+
+__all__ = ["GammaDataArray", "GammaDataset"]
+
+
+class Function:
+    """A function of the library as a method: imported when it is first asked for, documented where it is defined.
+
+    Parameters
+    ----------
+    path
+        ``"module:name"`` inside the package.
+    """
+
+    def __init__(self, path: str) -> None:
+        module, self.name = path.split(":")
+        self.module = f"xgamma.{module}"
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(importlib.import_module(self.module), self.name)
+        return function if instance is None else MethodType(function, instance._obj)
+
+
+class _Accessor:
+    """What maps and cubes have in common."""
+
+    def __init__(self, obj: Any) -> None:
+        self._obj = obj
+
+    # the sky
+    grid = Function("coords.sky:grid_of")
+    cutout = Function("coords.cutout:cutout")
+    downsample = Function("coords.downsample:downsample")
+    reproject = Function("coords.reproject:reproject")
+    region_mask = Function("coords.regions:region_mask")
+    separation = Function("coords.grid:separation")
+    solid_angle = Function("coords.grid:solid_angle")
+    # energy
+    rebin = Function("reduction.rebin:rebin")
+    to_image = Function("reduction.rebin:to_image")
+
+
+@xr.register_dataarray_accessor("gamma")
+class GammaDataArray(_Accessor):
+    """Functions for one map."""
+
+    # units
+    to_unit = Function("coords.units:to_unit")
+    quantity = Function("coords.units:quantity")
+    # files
+    to_fits = Function("io.fits_map:write_map")
+    # pictures
+    plot = Function("plot.sky:plot_map")
+    plot_panels = Function("plot.sky:plot_panels")
+    plot_mask = Function("plot.sky:plot_mask")
+    plot_significance_distribution = Function("plot.distribution:plot_significance_distribution")
+    significance_distribution = Function("estimators.significance:significance_distribution")
+
+
+@xr.register_dataset_accessor("gamma")
+class GammaDataset(_Accessor):
+    """Functions for a cube."""
+
+    # runs
+    info = Function("reduction.info:info")
+    stack = Function("reduction.stack:stack")
+    # background
+    ring_background = Function("background.ring:ring_background")
+    adaptive_ring_background = Function("background.ring:adaptive_ring_background")
+    # estimators
+    excess_map = Function("estimators.excess:excess_map")
+    # files
+    to_zarr = Function("io.cube:to_zarr")
+    to_netcdf = Function("io.cube:to_netcdf")
+    to_fits = Function("io.fits_cube:to_fits")
+    write = Function("io.cube:write_cube")
+    # pictures
+    peek = Function("plot.peek:peek_cube")

@@ -1,0 +1,128 @@
+"""Stacking: the runs of a cube added up inside their safe masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from xgamma.coords.sky import grid_of, has_sky
+from xgamma.reduction.irf_pixels import nearest_pixels
+
+__all__ = ["stack"]
+
+#: Numbers of runs that add up.
+SUMS = ("livetime", "ontime")
+#: Numbers of runs that mean nothing for their sum.
+SINGLE = ("pointing_lon", "pointing_lat")
+
+
+def stack(cube: xr.Dataset, dim: str = "obs") -> xr.Dataset:
+    """Add up the runs of a cube inside their safe masks.
+
+    Parameters
+    ----------
+    cube
+        Cube with dim `dim`; lazy stays lazy.
+    dim
+        Dimension to add up.
+
+    Returns
+    -------
+    xarray.Dataset
+        The same without `dim`.
+
+    Raises
+    ------
+    ValueError
+        If the cube has no such dim, or a variable that cannot be added up.
+
+    Notes
+    -----
+    Counts, off counts, background and acceptance are summed per safe voxel, exposure per pixel that is safe at
+    any energy; a voxel is safe where it is safe in any run. The acceptance of the off counts is set such that
+    the background stays the sum of the runs' backgrounds::
+
+        acceptance_off = acceptance * counts_off / sum(acceptance_i / acceptance_off_i * counts_off_i)
+
+    where off counts are left, and is the sum of the runs' elsewhere. PSF and energy dispersion are averaged with
+    their exposure as weight, where the nearest pixel of the map is safe at any energy.
+
+    Examples
+    --------
+    >>> cube = xr.Dataset({"counts": (("obs", "energy"), [[1.0, 2.0], [3.0, 4.0]])})
+    >>> cube["mask_safe"] = ("obs", "energy"), [[True, True], [False, True]]
+    >>> stack(cube).counts.values
+    array([1., 6.])
+    """
+    if dim not in cube.dims:
+        msg = f"the cube has no dimension {dim!r} to stack over; it has {list(map(str, cube.dims))}"
+        raise ValueError(msg)
+    mask = cube["mask_safe"].variable if "mask_safe" in cube else None
+    variables: dict[str, xr.Variable] = {}
+    for key in cube.data_vars:
+        name, array = str(key), cube[key].variable
+        if dim not in array.dims:
+            variables[name] = array
+        elif name in ("counts", "background", "counts_off", "acceptance", "acceptance_off"):
+            variables[name] = _sum_safe(array, mask, dim)
+        elif name in ("mask_safe", "mask_fit"):
+            variables[name] = array.any(dim)
+        elif name == "exposure":
+            variables[name] = _sum_safe(array, None if mask is None else mask.any("energy"), dim)
+        elif name in SUMS:
+            variables[name] = array.sum(dim)
+        elif name in ("gti_start", "gti_stop"):
+            variables[name] = xr.Variable("gti", array.transpose(dim, "gti").data.reshape(-1))
+        elif name not in ("psf", "edisp", "irf_exposure", *SINGLE):
+            msg = f"variable {name!r} has no rule to be stacked over {dim!r}; drop it first"
+            raise ValueError(msg)
+    variables |= _off(cube, mask, dim, variables) | _responses(cube, mask, dim)
+    for name, variable in variables.items():
+        variable.attrs = dict(cube[name].attrs)
+    coords = cube.drop_vars([n for n in cube.variables if dim in cube[n].dims]).coords
+    return xr.Dataset({n: variables[n] for n in map(str, cube.data_vars) if n in variables}, coords, cube.attrs)
+
+
+def _sum_safe(array: xr.Variable, mask: xr.Variable | None, dim: str) -> xr.Variable:
+    if mask is None:
+        return array.sum(dim)
+    return array.where(mask, 0.0).sum(dim).transpose(*(d for d in array.dims if d != dim))
+
+
+def _off(
+    cube: xr.Dataset, mask: xr.Variable | None, dim: str, sums: dict[str, xr.Variable]
+) -> dict[str, xr.Variable]:
+    """Background of an on-off cube, and the acceptance_off that belongs to it."""
+    if "counts_off" not in cube:
+        return {}
+    acceptance, off = cube["acceptance"].variable, cube["acceptance_off"].variable
+    alpha = acceptance / off.where(off > 0, np.inf)
+    background = _sum_safe(alpha * cube["counts_off"].variable, mask, dim)
+    ratio = sums["counts_off"] / background.where(background > 0, np.inf)
+    result = {"acceptance_off": (sums["acceptance"] * ratio).where(background > 0, sums["acceptance_off"])}
+    if "background" in cube:
+        result["background"] = background
+    return result
+
+
+def _responses(cube: xr.Dataset, mask: xr.Variable | None, dim: str) -> dict[str, xr.Variable]:
+    """Responses averaged with their exposure as weight."""
+    names = [n for n in ("psf", "edisp") if n in cube and dim in cube[n].dims]
+    if not names and "irf_exposure" not in cube:
+        return {}
+    if "irf_exposure" not in cube:
+        msg = f"stacking {names} needs 'irf_exposure', the weight of each run; reduce with it, or drop {names}"
+        raise ValueError(msg)
+    weight = cube["irf_exposure"].variable
+    if mask is not None and has_sky(cube) and has_sky(cube, "irf_"):
+        row, column, inside = nearest_pixels(grid_of(cube), grid_of(cube, "irf_"))
+        dims = ("irf_y", "irf_x")
+        safe = mask.any("energy").isel(y=xr.Variable(dims, row), x=xr.Variable(dims, column))
+        weight = weight.where(safe & xr.Variable(dims, inside), 0.0).transpose(*weight.dims)
+    total = weight.sum(dim)
+    result = {"irf_exposure": total}
+    for name in names:
+        array = cube[name].variable
+        mean = (array * weight).sum(dim) / total.where(total > 0, np.inf)
+        result[name] = mean.transpose(*(d for d in array.dims if d != dim))
+    return result

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xgamma.coords.bins import EDGE_RTOL, axis_of, bin_axis, bin_edges
+from xgamma.coords.bin_index import EDGE_RTOL
+from xgamma.coords.bins import axis_of, bin_axis, bin_edges
 from xgamma.coords.units import to_value
 
 __all__ = ["energy_groups", "sum_groups"]
 
 
-def energy_groups(cube: xr.Dataset, energy_edges: Any = None) -> tuple[list[slice], xr.DataArray]:
+def energy_groups(cube: xr.Dataset | xr.DataArray, energy_edges: Any = None) -> tuple[list[slice], xr.DataArray]:
     """Return which bins of the cube's energy axis make up each wanted bin.
 
     Parameters

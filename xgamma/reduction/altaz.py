@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import astropy.units as u
@@ -54,7 +55,7 @@ def _steps(pointing: Pointing, start: float, stop: float) -> list[tuple[float, f
     turned = np.abs(np.cumsum((np.diff(angles) + 180.0) % 360.0 - 180.0)).max(initial=0.0)
     parts = max(1, int(np.ceil(turned / ROTATION_STEP)))
     edges = np.linspace(start, stop, parts + 1)
-    return [(float(a), float(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [(float(a), float(b)) for a, b in itertools.pairwise(edges)]
 
 
 def _rotation_angle(pointing: Pointing, time: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
@@ -98,10 +98,18 @@ class Builder:
             planes["exposure"] = len(settings.energy_true)
         names = [n for n in planes if n in (*settings.selection, "mask_safe")]
         sky = tuple(tuple(int(n) for n in np.diff(e)) for e in self.edges)
-        return {n: self._variable(self._maps_layer, n, ((planes[n],), *sky), bool if n == "mask_safe" else float) for n in names}
+        return {
+            n: self._variable(self._maps_layer, n, ((planes[n],), *sky), bool if n == "mask_safe" else float)
+            for n in names
+        }
 
     def _variable(
-        self, layer: tuple[str, dict[Key, Any]], name: str, chunks: tuple[tuple[int, ...], ...], dtype: Any, sky: int = 1
+        self,
+        layer: tuple[str, dict[Key, Any]],
+        name: str,
+        chunks: tuple[tuple[int, ...], ...],
+        dtype: Any,
+        sky: int = 1,
     ) -> da.Array:
         """Take `name` out of a layer; the two sky dims start at axis `sky` of a run's block."""
         if self.stack:
@@ -172,7 +180,9 @@ class Builder:
             else:
                 values = self._variable(layer, "edisp", (true, (settings.n_energy,), *sky), float, sky=2)
                 shaped = weight[..., np.newaxis, :, :]
-            result[kind] = da.where(shaped > 0, values / da.where(shaped > 0, shaped, 1.0), 0.0) if self.stack else values
+            result[kind] = (
+                da.where(shaped > 0, values / da.where(shaped > 0, shaped, 1.0), 0.0) if self.stack else values
+            )
             result["irf_exposure"] = weight
         return result
 
@@ -183,7 +193,10 @@ class Builder:
         if self._single_tile:
             source, layer = self._maps_layer
             rows = (number,) if self.stack else (1,) * number
-            arrays = {n: self._from_rows(source, layer, n, rows, n_gti, lambda b: (0, 0) if self.stack else (b[0], 0, 0)) for n in names}
+            arrays = {
+                n: self._from_rows(source, layer, n, rows, n_gti, lambda b: (0, 0) if self.stack else (b[0], 0, 0))
+                for n in names
+            }
         else:
             source = f"reduce-scalars-{self.token}"
             groups = batches(self.runs, LARGEST_BATCH)

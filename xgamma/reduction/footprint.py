@@ -42,12 +42,12 @@ def footprint(grid: SkyGrid, lon: float, lat: float, offset_max: float | None) -
     """
     if offset_max is None:
         return [(slice(0, len(grid.y)), slice(0, len(grid.x)))]
-    position = tuple(float(v) for v in grid.frame.from_icrs(lon, lat))
-    stretch_y, stretch_x = _stretch(grid.frame, *position)
+    frame_lon, frame_lat = (float(v) for v in grid.frame.from_icrs(lon, lat))
+    stretch_y, stretch_x = _stretch(grid.frame, frame_lon, frame_lat)
     # a field of view that holds a pole of the projection fills every longitude
     longest = 2.0 * max(len(grid.x), 1) * grid.frame.binsize[1] + 4 * offset_max
     width_x = min(2 * offset_max * stretch_x, longest)
-    return cutout_parts(grid, *position, (width_x, 2 * offset_max * stretch_y))
+    return cutout_parts(grid, frame_lon, frame_lat, (width_x, 2 * offset_max * stretch_y))
 
 
 def _stretch(frame: SkyFrame, lon: float, lat: float) -> tuple[float, float]:

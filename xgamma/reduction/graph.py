@@ -51,7 +51,7 @@ def tree_sum_graph(
 
 def variable(
     source: str,
-    layer: Mapping[Key, Any],
+    layer: Mapping[Any, Any],
     name: str,
     chunks: tuple[tuple[int, ...], ...],
     dtype: Any,
@@ -77,7 +77,9 @@ def variable(
     own = f"{name}-{source}"
     numblocks = tuple(len(c) for c in chunks)
     blocks = {
-        (own, *index): (getitem, (source, *place(tuple(int(i) for i in index))), name) for index in np.ndindex(*numblocks)
+        (own, *index): (getitem, (source, *place(tuple(int(i) for i in index))), name)
+        for index in np.ndindex(*numblocks)
     }
-    graph = HighLevelGraph({source: dict(layer), own: blocks}, {source: set(), own: {source}})
+    layers: dict[str, Any] = {source: dict(layer), own: blocks}
+    graph = HighLevelGraph(layers, {source: set(), own: {source}})
     return da.Array(graph, own, chunks=chunks, dtype=dtype, meta=np.empty((0,) * len(chunks), dtype=dtype))

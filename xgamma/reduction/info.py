@@ -89,9 +89,9 @@ def _table(cube: xr.Dataset) -> xr.Dataset:
                 numbers[f"{name}_rate"] = numbers[name] / cube["livetime"]
     numbers |= _bins(cube)
     table = xr.Dataset({n: numbers[n].drop_vars(_other_coords(numbers[n])) for n in LABELS if n in numbers})
-    for name in table.data_vars:
-        units, long_name = LABELS[str(name)]
-        table[name].attrs = {"units": units, "long_name": long_name}
+    for key in table.data_vars:
+        units, long_name = LABELS[str(key)]
+        table[key].attrs = {"units": units, "long_name": long_name}
     table.attrs = {k: v for k, v in cube.attrs.items() if k in ("name", "creator", "created")}
     return table
 
@@ -101,7 +101,7 @@ def _other_coords(array: xr.DataArray) -> list[str]:
 
 
 def _events(cube: xr.Dataset) -> dict[str, xr.DataArray]:
-    mask = cube["mask_safe"] if "mask_safe" in cube else None
+    mask = cube.get("mask_safe")
 
     def total(array: xr.DataArray) -> xr.DataArray:
         dims = [d for d in array.dims if d != "obs"]

@@ -10,9 +10,9 @@ __all__ = ["nearest_pixels"]
 
 
 def nearest_pixels(grid: SkyGrid, irf_grid: SkyGrid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the array positions (rows, columns) in `grid` of the centres of `irf_grid`'s pixels, and if they lie inside.
+    """Return the array positions (rows, columns) in `grid` of the centres of the pixels of `irf_grid`.
 
-    All of the shape of `irf_grid`; positions outside are 0.
+    The third array says which of them lie inside; positions outside are 0. All of the shape of `irf_grid`.
     """
     lon, lat = irf_grid.frame.pixel_to_sky(*np.meshgrid(np.asarray(irf_grid.y), np.asarray(irf_grid.x), indexing="ij"))
     y, x = grid.sky_to_pixel(lon, lat)

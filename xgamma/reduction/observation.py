@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from xgamma.coords.frame import PixelGeometry
 from xgamma.coords.sky import SkyGrid
-from xgamma.reduction.altaz import field_of_view_altaz
 from xgamma.dl3.observation import ObservationFiles
 from xgamma.irf.aeff import evaluate_aeff
 from xgamma.irf.background import integrate_background, prepare_background
@@ -17,6 +16,7 @@ from xgamma.irf.edisp import evaluate_edisp_kernel
 from xgamma.irf.psf import evaluate_psf_bins
 from xgamma.kernels.histogram import bin_events
 from xgamma.kernels.sphere import field_of_view, separation, to_vectors
+from xgamma.reduction.altaz import field_of_view_altaz
 from xgamma.reduction.footprint import footprint, footprint_center
 from xgamma.reduction.settings import ReduceSettings
 
@@ -80,9 +80,15 @@ class Run:
         return to_vectors(*(np.asarray(v) for v in footprint_center(self.settings.grid, self.footprint)))
 
     @functools.cached_property
-    def background_model(self) -> Any:
+    def background_model(self) -> xr.DataArray:
         """Background response, gaps filled and padded at its edge."""
-        return prepare_background(self.files.irf("bkg"))
+        return prepare_background(self._table("bkg"))
+
+    def _table(self, hdu_type: str) -> xr.DataArray:
+        """Response of one table."""
+        response = self.files.irf(hdu_type)
+        assert isinstance(response, xr.DataArray)
+        return response
 
     def offset(self, vectors: np.ndarray) -> np.ndarray:
         """Return separations from the pointing in degrees, NaN outside the sky."""
@@ -101,7 +107,7 @@ class Run:
     def exposure(self, offset: np.ndarray) -> np.ndarray:
         """Return effective area times livetime in cm2 s at offsets (...), shape (n_true, ...)."""
         assert self.settings.energy_true is not None
-        area = evaluate_aeff(self.files.irf("aeff"), self.settings.energy_true, offset)
+        area = evaluate_aeff(self._table("aeff"), self.settings.energy_true, offset)
         return np.multiply(area, self.livetime, out=area)
 
     def background(self, geometry: PixelGeometry, offset: np.ndarray) -> np.ndarray:
@@ -134,4 +140,4 @@ class Run:
         """Return the energy dispersion at offsets (...), shape (n_true, n_energy, ...)."""
         settings = self.settings
         assert settings.energy_true is not None
-        return evaluate_edisp_kernel(self.files.irf("edisp"), offset, settings.energy_true, settings.energy_edges)
+        return evaluate_edisp_kernel(self._table("edisp"), offset, settings.energy_true, settings.energy_edges)

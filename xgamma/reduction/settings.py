@@ -164,8 +164,8 @@ def reduce_settings(
 
 
 def _positive(value: Any, name: str) -> float:
-    number = to_value(value, "deg", name)
-    if not (np.isscalar(number) and number > 0):
+    number = np.asarray(to_value(value, "deg", name))
+    if number.ndim or not number > 0:
         msg = f"{name}={value!r} must be one positive angle"
         raise ValueError(msg)
     return float(number)

@@ -89,9 +89,7 @@ def _sum_safe(array: xr.Variable, mask: xr.Variable | None, dim: str) -> xr.Vari
     return array.where(mask, 0.0).sum(dim).transpose(*(d for d in array.dims if d != dim))
 
 
-def _off(
-    cube: xr.Dataset, mask: xr.Variable | None, dim: str, sums: dict[str, xr.Variable]
-) -> dict[str, xr.Variable]:
+def _off(cube: xr.Dataset, mask: xr.Variable | None, dim: str, sums: dict[str, xr.Variable]) -> dict[str, xr.Variable]:
     """Background of an on-off cube, and the acceptance_off that belongs to it."""
     if "counts_off" not in cube:
         return {}

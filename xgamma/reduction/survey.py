@@ -103,13 +103,14 @@ def reduce(
     >>> from xgamma.io.sample import sample_path
     >>> store = xg.open_store(sample_path() / "survey")
     >>> energy = xg.energy_axis("1 TeV", "10 TeV", nbin=2)
-    >>> grid = xg.sky_grid(SkyCoord(0, 0, unit="deg", frame="galactic"), "2 deg", "0.1 deg", energy=energy, energy_true=energy)
+    >>> center = SkyCoord(0, 0, unit="deg", frame="galactic")
+    >>> grid = xg.sky_grid(center, "2 deg", "0.1 deg", energy=energy, energy_true=energy)
     >>> cube = xg.reduce(store.observations, grid, offset_max="2.5 deg", safe_mask="offset-max")
     >>> cube.counts.dims
     ('energy', 'y', 'x')
     """
     settings = reduce_settings(grid, selection, safe_mask, offset_max, background_oversampling, max_gti)
-    edges = _tile_edges(settings, chunks, stack=stack)
+    edges = _tile_edges(settings, chunks)
     runs, tiles = _plan(list(observations), settings, edges)
     builder = Builder(runs, tiles, settings, edges, stack=stack)
     cube = xr.Dataset(builder.variables(), coords=_coords(grid, settings, runs, stack=stack))
@@ -141,9 +142,7 @@ def _coords(grid: xr.Dataset, settings: ReduceSettings, runs: Sequence[Observati
     return coords.assign(obs=("obs", [run.obs_id for run in runs], {"long_name": "Run"}))
 
 
-def _tile_edges(
-    settings: ReduceSettings, chunks: Mapping[str, int] | None, *, stack: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def _tile_edges(settings: ReduceSettings, chunks: Mapping[str, int] | None) -> tuple[np.ndarray, np.ndarray]:
     """Array positions of the tile edges along (y, x)."""
     given = dict(chunks or {})
     unknown = sorted(set(given) - {"y", "x", "obs", "energy", "energy_true"})
@@ -196,12 +195,17 @@ def _plan(
     return runs, plan
 
 
-def _warn_dropped(lacking: Mapping[Any, list[str]], observations: Sequence[Observation], settings: ReduceSettings) -> None:
+def _warn_dropped(
+    lacking: Mapping[Any, list[str]], observations: Sequence[Observation], settings: ReduceSettings
+) -> None:
     if not lacking:
         return
     kinds = sorted({name for missing in lacking.values() for name in missing})
     if len(lacking) == len(observations):
-        msg = f"none of the {len(observations)} runs has all of {list(settings.required)}: {kinds} are missing; change the selection"
+        msg = (
+            f"none of the {len(observations)} runs has all of {list(settings.required)}: "
+            f"{kinds} are missing; change the selection"
+        )
         raise ValueError(msg)
     msg = f"{len(lacking)} of {len(observations)} runs have no {kinds} and are left out: {_names(list(lacking))}"
     warnings.warn(msg, UserWarning, stacklevel=4)

@@ -11,7 +11,7 @@ import xarray as xr
 from xarray.core.indexing import IndexSelResult
 from xarray.indexes import Index
 
-__all__ = ["EDGE_RTOL", "BinIndex"]
+__all__ = ["EDGE_RTOL", "BinIndex", "bin_coords"]
 
 #: Two edges are the same edge if they agree to this relative precision.
 EDGE_RTOL = 1e-6
@@ -20,6 +20,11 @@ EDGE_RTOL = 1e-6
 class BinIndex(Index):
     """Index of a binned axis: ``sel`` finds the bin that contains a value, alignment compares edges.
 
+    Each of the three coordinates of an axis has an index of its own, and each knows all of the
+    bins. One index over three coordinates would not do: xarray takes the coordinates that are not
+    dimensions off an array before it puts the array into a Dataset (``cube["new"] = array``) and
+    refuses to take off a part of an index.
+
     Parameters
     ----------
     lo, hi
@@ -27,40 +32,50 @@ class BinIndex(Index):
     center
         Bin centres, shape (n,).
     dim
-        Name of the dimension; the coordinates are `dim`, ``{dim}_min`` and ``{dim}_max``.
+        Name of the dimension.
+    part
+        What the coordinate of this index shows: ``"center"``, ``"min"`` or ``"max"``.
+    name
+        Name of the coordinate; by default `dim`, ``{dim}_min`` or ``{dim}_max``.
     """
 
-    def __init__(self, lo: np.ndarray, hi: np.ndarray, center: np.ndarray, dim: Hashable) -> None:
+    def __init__(
+        self,
+        lo: np.ndarray,
+        hi: np.ndarray,
+        center: np.ndarray,
+        dim: Hashable,
+        part: str = "center",
+        name: Hashable | None = None,
+    ) -> None:
         self.lo, self.hi, self.center = (np.asarray(v, dtype=float) for v in (lo, hi, center))
-        self.dim = dim
-
-    @property
-    def names(self) -> tuple[str, str, str]:
-        """Names of the three coordinates."""
-        return str(self.dim), f"{self.dim}_min", f"{self.dim}_max"
+        self.dim, self.part = dim, part
+        self.name = name if name is not None else (dim if part == "center" else f"{dim}_{part}")
 
     def __len__(self) -> int:
         return len(self.lo)
 
     @classmethod
     def from_variables(cls, variables: Mapping[Any, xr.Variable], *, options: Mapping[str, Any]) -> Self:
-        """Build the index from the three coordinates."""
-        dim = next((n for n in variables if f"{n}_min" in variables and f"{n}_max" in variables), None)
-        if dim is None or len(variables) != 3:
-            msg = f"a BinIndex needs 'name', 'name_min' and 'name_max', not {sorted(map(str, variables))}"
-            raise ValueError(msg)
-        return cls(variables[f"{dim}_min"].values, variables[f"{dim}_max"].values, variables[dim].values, dim)
+        """Refuse: one coordinate does not say where the edges are."""
+        msg = f"a BinIndex cannot be made of {sorted(map(str, variables))} alone; use xgamma.decode or bin_axis"
+        raise ValueError(msg)
+
+    @property
+    def values(self) -> np.ndarray:
+        """What the coordinate of this index shows, shape (n,)."""
+        return {"center": self.center, "min": self.lo, "max": self.hi}[self.part]
 
     def create_variables(self, variables: Mapping[Any, xr.Variable] | None = None) -> dict[Any, xr.Variable]:
-        """Return the three coordinate variables, with the attributes that they had."""
-        old = variables or {}
-        return {
-            name: xr.Variable((self.dim,), values, attrs=old[name].attrs if name in old else None)
-            for name, values in zip(self.names, (self.center, self.lo, self.hi), strict=True)
-        }
+        """Return the coordinate variable, with the attributes that it had."""
+        old = (variables or {}).get(self.name)
+        return {self.name: xr.Variable((self.dim,), self.values, attrs=None if old is None else old.attrs)}
+
+    def _replace(self, lo: np.ndarray, hi: np.ndarray, center: np.ndarray) -> Self:
+        return type(self)(lo, hi, center, self.dim, self.part, self.name)
 
     def _take(self, key: Any) -> Self:
-        return type(self)(self.lo[key], self.hi[key], self.center[key], self.dim)
+        return self._replace(self.lo[key], self.hi[key], self.center[key])
 
     def isel(self, indexers: Mapping[Any, Any]) -> Self | None:
         """Return the index of the selected bins, None for a single bin."""
@@ -71,13 +86,13 @@ class BinIndex(Index):
             key = key.values
         if not isinstance(key, slice) and np.ndim(key) != 1:
             return None
-        return self._take(key)
+        # bins that are repeated or out of order are no axis any more
+        return self._take(key) if (np.diff(self.lo[key]) > 0).all() else None
 
     def sel(self, labels: Mapping[Any, Any], method: str | None = None, tolerance: Any = None) -> IndexSelResult:
         """Find bins: by a value inside, or by a slice that covers them fully."""
-        extra = set(labels) - {self.dim}
-        if extra:
-            msg = f"select bins by {self.dim!r}, not by {sorted(map(str, extra))}"
+        if self.part != "center" or set(labels) != {self.name}:
+            msg = f"select bins by {self.dim!r}, not by {sorted(map(str, labels))}"
             raise KeyError(msg)
         if method not in (None, "nearest"):
             msg = f"method={method!r} is not for bins; leave it out or use 'nearest'"
@@ -85,7 +100,7 @@ class BinIndex(Index):
         if tolerance is not None:
             msg = f"a tolerance is not for bins of {self.dim!r}: a value lies in a bin or it does not"
             raise ValueError(msg)
-        label = labels[self.dim]
+        label = labels[self.name]
         ends = (label.start, label.stop) if isinstance(label, slice) else (label,)
         if any(hasattr(v, "unit") or isinstance(v, str) for v in ends):
             # numpy would drop the unit of a Quantity and take GeV for TeV
@@ -147,6 +162,7 @@ class BinIndex(Index):
             return True
         return (
             isinstance(other, BinIndex)
+            and self.part == other.part
             and len(self) == len(other)
             and np.allclose(self.lo, other.lo, rtol=EDGE_RTOL, atol=0)
             and np.allclose(self.hi, other.hi, rtol=EDGE_RTOL, atol=0)
@@ -165,13 +181,14 @@ class BinIndex(Index):
             return self
         parts = [np.concatenate([a, b[extra]]) for a, b in zip(self._arrays(), other._arrays(), strict=True)]
         order = np.argsort(parts[0], kind="stable")
-        return type(self)(parts[0][order], parts[1][order], parts[2][order], self.dim)
+        return self._replace(parts[0][order], parts[1][order], parts[2][order])
 
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.lo, self.hi, self.center
 
     def _message(self, other: BinIndex) -> str:
-        return f"{self.dim!r} axes have different bin edges ({self} and {other}); rebin one onto the other first"
+        spans = [f"{len(i)} bins, {i.lo[0]:g} to {i.hi[-1]:g}" if len(i) else "0 bins" for i in (self, other)]
+        return f"{self.dim!r} axes have different bin edges ({spans[0]}; {spans[1]}); rebin one onto the other first"
 
     def _check_compatible(self, other: BinIndex, match: np.ndarray) -> None:
         """Axes are pieces of one binning if no bin overlaps another than its equal."""
@@ -194,21 +211,37 @@ class BinIndex(Index):
         if positions is not None:
             order = np.argsort(np.concatenate([np.asarray(list(p)) for p in positions]))
             lo, hi, center = lo[order], hi[order], center[order]
-        return cls(lo, hi, center, indexes[0].dim)
+        return indexes[0]._replace(lo, hi, center)
 
     def rename(self, name_dict: Mapping[Any, Hashable], dims_dict: Mapping[Any, Hashable]) -> Self:
-        """Rename the axis; all three names have to follow."""
-        dim = dims_dict.get(self.dim, name_dict.get(self.dim, self.dim))
-        return type(self)(self.lo, self.hi, self.center, dim)
+        """Rename the dimension, the coordinate, or both."""
+        dim, name = dims_dict.get(self.dim, self.dim), name_dict.get(self.name, self.name)
+        return type(self)(self.lo, self.hi, self.center, dim, self.part, name)
 
     def to_pandas_index(self) -> pd.Index:
-        """Return the centres, for plotting and for tools that know no bins."""
-        return pd.Index(self.center, name=self.dim)
+        """Return the values of the coordinate, for plotting and for tools that know no bins."""
+        return pd.Index(self.values, name=self.name)
 
     def __repr__(self) -> str:
         return self._repr_inline_(80)
 
     def _repr_inline_(self, max_width: int) -> str:
-        if not len(self):
-            return "BinIndex (0 bins)"
-        return f"BinIndex ({len(self)} bins, {self.lo[0]:g} to {self.hi[-1]:g})"
+        if self.part != "center":
+            return f"BinIndex (edges of {self.dim})"
+        span = f", {self.lo[0]:g} to {self.hi[-1]:g}" if len(self) else ""
+        return f"BinIndex ({len(self)} bins{span})"
+
+
+def bin_coords(lo: np.ndarray, hi: np.ndarray, center: np.ndarray, dim: str) -> xr.Coordinates:
+    """Return the three coordinates of a binned axis with their indexes.
+
+    Examples
+    --------
+    >>> sorted(bin_coords(np.array([1.0]), np.array([2.0]), np.array([1.5]), "energy"))
+    ['energy', 'energy_max', 'energy_min']
+    """
+    indexes = [BinIndex(lo, hi, center, dim, part) for part in ("center", "min", "max")]
+    variables: dict[Any, xr.Variable] = {}
+    for index in indexes:
+        variables.update(index.create_variables())
+    return xr.Coordinates(variables, indexes={i.name: i for i in indexes})

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from xgamma.coords.bin_index import EDGE_RTOL, BinIndex
+from xgamma.coords.bin_index import EDGE_RTOL, BinIndex, bin_coords
 from xgamma.coords.units import to_value
 
-__all__ = ["BinIndex", "bin_axis", "bin_edges", "energy_axis", "restore_bins"]
+__all__ = ["EDGE_RTOL", "BinIndex", "axis_of", "bin_axis", "bin_edges", "energy_axis", "restore_bins"]
 
 
 def bin_axis(
@@ -53,7 +53,7 @@ def bin_axis(
     _check_edges(name, lo, hi, interp)
     if center is None:
         center = np.sqrt(lo * hi) if interp == "log" else 0.5 * (lo + hi)
-    coords = xr.Coordinates.from_xindex(BinIndex(lo, hi, np.asarray(center, dtype=float), name))
+    coords = bin_coords(lo, hi, np.asarray(center, dtype=float), name)
     axis = xr.DataArray(coords[name].values, dims=name, coords=coords, name=name)
     label = long_name or name.replace("_", " ")
     for key, text in (
@@ -190,8 +190,21 @@ def axis_of(obj: xr.Dataset | xr.DataArray, name: str) -> xr.DataArray:
         msg = f"the object has no binned axis {name!r}: coordinates {missing} are missing"
         raise ValueError(msg)
     lo, hi, center = (np.atleast_1d(obj[n].values) for n in (f"{name}_min", f"{name}_max", name))
+    _check_fresh(obj, name, (lo, hi, center))
     attrs = obj[name].attrs
     return bin_axis(name, lo, hi, attrs.get("units", ""), attrs.get("interp", "log"), center, attrs.get("long_name"))
+
+
+def _check_fresh(obj: xr.Dataset | xr.DataArray, name: str, values: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    """Refuse bins that interpolation or assignment has changed behind the back of their index."""
+    indexes = [obj.xindexes.get(n) for n in (name, f"{name}_min", f"{name}_max")]
+    known = [i for i in indexes if isinstance(i, BinIndex)]
+    if not known:
+        return
+    same = [np.array_equal(a, b) for i in known for a, b in zip((i.lo, i.hi, i.center), values, strict=True)]
+    if len(known) < len(indexes) or not all(same):
+        msg = f"the coordinates of {name!r} do not fit its bins any more (after interp, assign_coords or swap_dims); rebin"
+        raise ValueError(msg)
 
 
 def bin_edges(obj: xr.Dataset | xr.DataArray, name: str = "energy") -> np.ndarray:
@@ -228,9 +241,12 @@ def restore_bins(obj: XarrayT) -> XarrayT:
         names = [str(dim), f"{dim}_min", f"{dim}_max"]
         if any(n not in obj.coords or obj[n].dims != (dim,) for n in names):
             continue
-        if isinstance(obj.xindexes.get(dim), BinIndex):
+        if all(isinstance(obj.xindexes.get(n), BinIndex) for n in names):
             continue
-        if dim in obj.xindexes:
-            obj = obj.drop_indexes(dim)
-        obj = obj.set_xindex(names, BinIndex)
+        center, lo, hi = (np.asarray(obj[n].values, dtype=float) for n in names)
+        coords = bin_coords(lo, hi, center, str(dim))
+        for name in names:
+            coords[name].attrs.update(obj[name].attrs)
+        # one after the other: xarray takes no new index for a coordinate that has one
+        obj = obj.drop_vars(names).assign_coords(coords)
     return obj

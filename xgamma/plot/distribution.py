@@ -10,7 +10,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
+from xgamma.estimators.significance import significance_distribution
 from xgamma.plot.style import LINES
 
 __all__ = ["plot_significance_distribution"]
@@ -55,14 +57,14 @@ def plot_significance_distribution(
     Raises
     ------
     ValueError
-        If the dims of a mask do not fit, or fewer than two pixels are left to fit.
+        If the dims or pixels of a mask do not fit, or no Gaussian fits what is left.
     TypeError
         If a mask is not boolean.
 
     Notes
     -----
-    The likelihood of unbinned values has its maximum at their mean and standard deviation; with a `fit_range` the
-    truncated Gaussian is fitted instead. Both curves are scaled to the number of pixels in the fit.
+    The fit is `xgamma.estimators.significance.significance_distribution`. Both curves are scaled to the number of
+    pixels that the fit describes, inside and outside of its range.
 
     Examples
     --------
@@ -74,14 +76,14 @@ def plot_significance_distribution(
     """
     everything, outside = _values(sqrt_ts, mask, exclusion)
     fitted = everything if outside is None else outside
-    mean, width = _fit(fitted, fit_range)
     edges = _edges(everything, bins)
+    mean, width = _fit(fitted, fit_range, edges)
     ax = plt.figure(layout="constrained").add_subplot() if ax is None else ax
     ax.hist(everything, edges.tolist(), color="0.75", label=f"all {everything.size} pixels", log=logy)
     if outside is not None:
         label = f"{outside.size} pixels outside the exclusion"
         ax.hist(outside, edges.tolist(), histtype="step", color=LINES[0], linewidth=1.5, label=label, log=logy)
-    _draw_curves(ax, edges, fitted.size, mean, width)
+    _draw_curves(ax, edges, _number(fitted, fit_range, mean, width), mean, width)
     counts = np.histogram(everything, edges)[0]
     if logy and counts.max() > 0:
         ax.set_ylim(0.5, 3.0 * counts.max())
@@ -118,42 +120,26 @@ def _values(
     return values[use], None if outside is None else values[use & outside]
 
 
-def _fit(values: NDArray[np.float64], fit_range: tuple[float, float] | None) -> tuple[float, float]:
+def _fit(
+    values: NDArray[np.float64], fit_range: tuple[float, float] | None, edges: NDArray[np.float64]
+) -> tuple[float, float]:
     """Mean and width of the most likely Gaussian."""
-    if fit_range is not None:
-        lo, hi = fit_range
-        if not lo < hi:
-            msg = f"fit_range={fit_range!r} must ascend"
-            raise ValueError(msg)
-        values = values[(values >= lo) & (values <= hi)]
-    if values.size < 2 or values.min() == values.max():
-        msg = f"{values.size} pixels are left to fit; two different values are needed (masks, fit_range?)"
+    nbin = int(np.clip(round(np.ptp(fit_range or values) / np.diff(edges).min()), 20, 2000)) if values.size else 20
+    result = significance_distribution(xr.DataArray(values, dims="pixel"), nbin=nbin, limits=fit_range)
+    mean, width = float(result.fit_mean), float(result.fit_std)
+    if not np.isfinite([mean, width]).all():
+        where = "" if fit_range is None else f" inside fit_range={fit_range!r}"
+        msg = f"no Gaussian fits the {values.size} significances{where}: they have too few values or no peak there"
         raise ValueError(msg)
-    mean, width = float(values.mean()), float(values.std())
-    return (mean, width) if fit_range is None else _fit_truncated(fit_range, mean, width)
+    return mean, width
 
 
-def _fit_truncated(fit_range: tuple[float, float], mean: float, width: float) -> tuple[float, float]:
-    """Most likely Gaussian of which only the part inside `fit_range` was seen."""
-    from scipy.optimize import minimize
-    from scipy.special import ndtr
-
-    def negative_log_likelihood(parameters: NDArray[np.float64]) -> float:
-        mu, log_sigma = parameters
-        sigma = np.exp(log_sigma)
-        part = ndtr((fit_range[1] - mu) / sigma) - ndtr((fit_range[0] - mu) / sigma)
-        # of the values only their first two moments enter
-        square = ((mean - mu) ** 2 + width**2) / (2 * sigma**2)
-        return float(square + log_sigma + np.log(max(part, 1e-300)))
-
-    start = np.array([mean, np.log(width)])
-    options: Any = {"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000}
-    result = minimize(negative_log_likelihood, start, method="Nelder-Mead", options=options)
-    mu, log_sigma = result.x
-    if not result.success or np.exp(log_sigma) > 100 * (fit_range[1] - fit_range[0]):
-        msg = f"no Gaussian fits the significances inside fit_range={fit_range!r}: they have no peak there"
-        raise ValueError(msg)
-    return float(mu), float(np.exp(log_sigma))
+def _number(values: NDArray[np.float64], fit_range: tuple[float, float] | None, mean: float, width: float) -> float:
+    """Number of pixels below the whole Gaussian of which `fit_range` was seen."""
+    if fit_range is None:
+        return float(values.size)
+    lo, hi = ndtr((np.asarray(fit_range) - mean) / width)
+    return float(((values >= fit_range[0]) & (values <= fit_range[1])).sum() / (hi - lo))
 
 
 def _edges(values: NDArray[np.float64], bins: Any) -> NDArray[np.float64]:
@@ -167,6 +153,9 @@ def _edges(values: NDArray[np.float64], bins: Any) -> NDArray[np.float64]:
     if not width > 0:
         msg = f"bins={bins!r} must be a positive width or edges"
         raise ValueError(msg)
+    if not values.size:
+        msg = "no finite significance is left: check the mask"
+        raise ValueError(msg)
     lowest, highest = np.floor(min(values.min(), -5.0) / width), np.ceil(max(values.max(), 5.0) / width)
     if highest - lowest > 100_000:
         number = f"{highest - lowest:.0f}"
@@ -175,7 +164,7 @@ def _edges(values: NDArray[np.float64], bins: Any) -> NDArray[np.float64]:
     return width * np.arange(lowest, highest + 1)
 
 
-def _draw_curves(ax: Axes, edges: NDArray[np.float64], number: int, mean: float, width: float) -> None:
+def _draw_curves(ax: Axes, edges: NDArray[np.float64], number: float, mean: float, width: float) -> None:
     x = np.linspace(edges[0], edges[-1], 1001)
     # per bin: of unequal bins the local width counts
     step = np.diff(edges)[np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)]

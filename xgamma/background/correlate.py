@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
+from xgamma.coords.units import to_value
 from xgamma.kernels.convolve import Annulus, convolve, tile_chunks
 
-__all__ = ["convolve_sky", "map_halo"]
+__all__ = ["convolve_sky", "map_halo", "positive_angle"]
 
 LabelledT = TypeVar("LabelledT", xr.DataArray, xr.Variable)
 
@@ -86,3 +87,23 @@ def map_halo(function: Callable[..., np.ndarray], data: Any, depth: tuple[int, i
     else:
         result = joined.map_blocks(function, dtype=float, meta=meta, **kwargs)
     return result.rechunk({axis: chunks[axis] for axis in axes})
+
+
+def positive_angle(value: Any, name: str) -> float:
+    """Return an angle in degrees.
+
+    Raises
+    ------
+    ValueError
+        If it has no unit, is not one number, or is not positive and finite.
+
+    Examples
+    --------
+    >>> positive_angle("30 arcmin", "radius")
+    0.5
+    """
+    angle = np.asarray(to_value(value, "deg", name), dtype=float)
+    if angle.ndim or not np.isfinite(angle) or angle <= 0:
+        msg = f"{name}={value!r} must be one positive angle, such as '0.5 deg'"
+        raise ValueError(msg)
+    return float(angle)

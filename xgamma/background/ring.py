@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from xgamma.background.correlate import convolve_sky, map_halo
+from xgamma.background.correlate import convolve_sky, map_halo, positive_angle
 from xgamma.coords.grid import pixel_scale
 from xgamma.coords.regions import region_mask
 from xgamma.coords.sky import SkyGrid, grid_of
-from xgamma.coords.units import canonical_attrs, to_value
+from xgamma.coords.units import canonical_attrs
 from xgamma.kernels.convolve import Annulus, convolve
 
 __all__ = ["adaptive_ring_background", "ring_background"]
@@ -39,23 +39,23 @@ def ring_background(
         Inner radius and width of the ring, angles. A pixel belongs to the ring if its centre lies between
         `r_in` and `r_in` + `width`.
     exclusion
-        True where a pixel may be used for the background: bool, dims (y, x), on any cutout of the same grid (pixels it does
-        not cover may be used); or regions, whose pixels are excluded.
+        True where a pixel may be used for the background: bool, dims (y, x), on any cutout of the same grid (pixels
+        it does not cover may be used); or regions, whose pixels are excluded.
     safe_only
         Leave counts and background outside ``mask_safe`` out of the ring. False uses them as they are.
 
     Returns
     -------
     xarray.Dataset
-        An on-off cube: ``counts_off`` (counts in the ring), ``acceptance`` (the background model), ``acceptance_off`` (its
-        sum in the ring) and ``background`` (acceptance / acceptance_off * counts_off), dims (..., y, x), lazy if the cube is lazy.
-        Pixels whose ring holds no acceptance have a background of 0 and leave ``mask_safe``.
+        An on-off cube: ``counts_off`` (counts in the ring), ``acceptance`` (the background model), ``acceptance_off``
+        (its sum in the ring) and ``background`` (acceptance / acceptance_off * counts_off), dims (..., y, x), lazy if
+        the cube is lazy. Pixels whose ring holds no acceptance have a background of 0 and leave ``mask_safe``.
 
     Raises
     ------
     ValueError
-        If counts or background are missing, the cube is on-off already, the ring is empty, narrower than a pixel or larger
-        than the map, or the exclusion is not on this grid or leaves no pixel.
+        If counts or background are missing, the cube is on-off already, the ring is empty, narrower than a pixel or
+        larger than the map, or the exclusion is not on this grid or leaves no pixel.
 
     See Also
     --------
@@ -115,7 +115,8 @@ def adaptive_ring_background(
     stepsize
         By how much the inner radius (``"fixed_width"``) or the width (``"fixed_r_in"``) grows.
     threshold_alpha
-        A pixel takes the first ring for which the acceptance within `theta` over the acceptance of the ring is at most this.
+        A pixel takes the first ring for which the acceptance within `theta` over the acceptance of the ring is at
+        most this.
     theta
         Radius of the on region for that ratio.
     method
@@ -126,8 +127,8 @@ def adaptive_ring_background(
     Returns
     -------
     xarray.Dataset
-        On-off cube as from `ring_background`. Pixels for which no ring is large enough have ``acceptance_off`` 0 and leave
-        ``mask_safe``.
+        On-off cube as from `ring_background`. Pixels for which no ring is large enough have ``acceptance_off`` 0 and
+        leave ``mask_safe``.
 
     Raises
     ------
@@ -147,8 +148,8 @@ def adaptive_ring_background(
     >>> cube = sky_grid(SkyCoord(0, 0, unit="deg"), "2 deg", "0.1 deg")
     >>> cube["counts"] = ("y", "x"), np.full((20, 20), 3.0)
     >>> cube["background"] = ("y", "x"), np.full((20, 20), 2.0)
-    >>> onoff = adaptive_ring_background(cube, "0.3 deg", "0.8 deg", "0.2 deg", stepsize="0.1 deg")
-    >>> float(onoff.background.mean())
+    >>> onoff = adaptive_ring_background(cube, "0.3 deg", "0.8 deg", "0.2 deg", threshold_alpha=0.3)
+    >>> float(onoff.background.where(onoff.mask_safe).mean().round(6))
     3.0
     """
     geometry = _check(cube, r_in, width, exclusion)
@@ -156,14 +157,19 @@ def adaptive_ring_background(
     if not (np.isfinite(threshold_alpha) and threshold_alpha > 0):
         msg = f"threshold_alpha={threshold_alpha!r} must be a positive number"
         raise ValueError(msg)
-    radius = _angle(theta, "theta")
+    radius = positive_angle(theta, "theta")
     disc = Annulus(0.0, radius, geometry.pixel)
     counts, background = _usable(cube, geometry.exclusion, safe_only)
     acceptance = _finite(cube["background"].variable.transpose(..., "y", "x"))
     parts = _stack([counts, background, acceptance])
     depth = tuple(max(r.depth[axis] for r in (*rings, disc)) for axis in (0, 1))
     data = map_halo(
-        _adaptive_block, parts.data, (depth[0], depth[1]), rings=tuple(rings), disc=disc, threshold=float(threshold_alpha)
+        _adaptive_block,
+        parts.data,
+        (depth[0], depth[1]),
+        rings=tuple(rings),
+        disc=disc,
+        threshold=float(threshold_alpha),
     )
     result = parts.copy(data=data)
     settings = (
@@ -181,14 +187,6 @@ class _Geometry:
     exclusion: xr.Variable | None
 
 
-def _angle(value: Any, name: str) -> float:
-    angle = to_value(value, "deg", name)
-    if not (np.isscalar(angle) and np.isfinite(angle) and angle > 0):
-        msg = f"{name}={value!r} must be one positive angle, such as '0.5 deg'"
-        raise ValueError(msg)
-    return float(angle)
-
-
 def _check(cube: xr.Dataset, r_in: Any, width: Any, exclusion: Any) -> _Geometry:
     present = [n for n in ON_OFF if n in cube]
     if present:
@@ -204,7 +202,7 @@ def _check(cube: xr.Dataset, r_in: Any, width: Any, exclusion: Any) -> _Geometry
             raise ValueError(msg)
     grid = grid_of(cube)
     pixel = pixel_scale(cube)
-    radius, thickness = _angle(r_in, "r_in"), _angle(width, "width")
+    radius, thickness = positive_angle(r_in, "r_in"), positive_angle(width, "width")
     extent = max(n * p for n, p in zip(grid.shape, pixel, strict=True))
     if radius >= extent:
         msg = f"r_in={radius:g} deg is larger than the map ({extent:g} deg): no pixel has a ring; use a smaller r_in"
@@ -257,14 +255,18 @@ def _aligned_mask(grid: SkyGrid, exclusion: xr.DataArray) -> xr.Variable:
     return mask.astype(bool)
 
 
+def _is_finite(array: xr.Variable) -> xr.Variable:
+    return array.copy(data=np.isfinite(array.data))
+
+
 def _finite(array: xr.Variable) -> xr.Variable:
-    return array.where(np.isfinite(array), 0.0)
+    return array.where(_is_finite(array), 0.0)
 
 
 def _usable(cube: xr.Dataset, exclusion: xr.Variable | None, safe_only: bool) -> tuple[xr.Variable, xr.Variable]:
     """Counts and background where both may be used, zero elsewhere."""
     counts, background = (cube[n].variable.transpose(..., "y", "x") for n in ("counts", "background"))
-    usable = np.isfinite(background) & np.isfinite(counts)
+    usable: xr.Variable = _is_finite(background) & _is_finite(counts)
     if exclusion is not None:
         usable = usable & exclusion
     if safe_only and "mask_safe" in cube:
@@ -297,7 +299,7 @@ def _on_off(cube: xr.Dataset, counts_off: xr.Variable, acceptance_off: xr.Variab
 
 
 def _rings(geometry: _Geometry, r_out_max: Any, stepsize: Any, method: str) -> list[Annulus]:
-    limit, step = _angle(r_out_max, "r_out_max"), _angle(stepsize, "stepsize")
+    limit, step = positive_angle(r_out_max, "r_out_max"), positive_angle(stepsize, "stepsize")
     room = limit - geometry.r_in - geometry.width
     # the last ring ends below r_out_max; a quotient that is whole up to rounding is whole
     number = int(np.ceil(room / step - 1e-9))

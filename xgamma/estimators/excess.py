@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xgamma.background.correlate import convolve_sky
+from xgamma.background.correlate import convolve_sky, positive_angle
+from xgamma.coords.energy_groups import energy_groups, sum_groups
 from xgamma.coords.grid import pixel_scale
 from xgamma.coords.sky import grid_of
-from xgamma.coords.units import canonical_attrs, to_value
-from xgamma.estimators.energy_groups import energy_groups, sum_groups
+from xgamma.coords.units import canonical_attrs
 from xgamma.estimators.reference import power_law_flux, reference_counts
 from xgamma.kernels.convolve import Annulus
 from xgamma.kernels.limits import (
@@ -88,15 +88,16 @@ def excess_map(
     Parameters
     ----------
     cube
-        On-off cube (``counts``, ``counts_off``, ``background``, ``acceptance``, ``acceptance_off``) or cube with a background model
-        (``counts``, ``background``), dims (..., y, x). ``mask_safe`` and ``mask_fit`` are used where present.
+        On-off cube (``counts``, ``counts_off``, ``background``, ``acceptance``, ``acceptance_off``) or cube with a
+        background model (``counts``, ``background``), dims (..., y, x). ``mask_safe`` and ``mask_fit`` are used where
+        present.
     radius
         Radius of the disc, an angle; pixels whose centre lies inside count fully.
     energy_edges
         Edges of the energy groups; None for a map per bin of the cube.
     selection
-        More maps: any of ``"errn-errp"``, ``"ul"``, ``"sensitivity"``, ``"norm"``, ``"flux"``, and for on-off cubes ``"alpha"``,
-        ``"acceptance"``, ``"acceptance_off"``, ``"counts_off"``; or ``"all"``.
+        More maps: any of ``"errn-errp"``, ``"ul"``, ``"sensitivity"``, ``"norm"``, ``"flux"``, and for on-off cubes
+        ``"alpha"``, ``"acceptance"``, ``"acceptance_off"``, ``"counts_off"``; or ``"all"``.
     n_sigma, n_sigma_ul
         Standard deviations of the errors and of the upper limit.
     significance
@@ -111,10 +112,10 @@ def excess_map(
     Returns
     -------
     xarray.Dataset
-        ``counts``, ``background``, ``excess``, ``ts``, ``sqrt_ts``, ``excess_err`` and what `selection` asks for (``excess_errn``,
-        ``excess_errp``, ``excess_ul``, ``excess_sensitivity``; ``norm``, ``flux`` with the same endings), dims (..., energy, y, x). Lazy
-        if the cube is lazy. NaN outside the mask, and where the statistic has no answer: no off counts and no acceptance
-        to tell alpha; a sensitivity without background.
+        ``counts``, ``background``, ``excess``, ``ts``, ``sqrt_ts``, ``excess_err`` and what `selection` asks for
+        (``excess_errn``, ``excess_errp``, ``excess_ul``, ``excess_sensitivity``; ``norm``, ``flux`` with the same
+        endings), dims (..., energy, y, x). Lazy if the cube is lazy. NaN outside the mask, and where the statistic
+        has no answer: no off counts and no acceptance to tell alpha; a sensitivity without background.
 
     Raises
     ------
@@ -130,8 +131,10 @@ def excess_map(
     -----
     Masked pixels add neither counts nor background. Summing the off counts of a ring background over the
     disc counts them several times: alpha is small then, and the significance close to the one for a known background.
-    Where the disc holds no off counts, alpha is the ratio of the acceptances. With `correlate_off`
-    False, ``acceptance`` and ``alpha`` are those of the disc against the off region of the pixel.
+    ``alpha`` is background over off counts in the disc; where it holds no off counts, the ratio of the acceptances.
+    With `correlate_off` False it is the acceptance in the disc over the off acceptance of the pixel. ``counts_off``
+    are the off counts of the statistic; ``acceptance`` and ``acceptance_off`` are those of the pixel itself. In an
+    energy group, off acceptances are added such that the sum of the backgrounds stays.
 
     ``flux`` is the integral flux of the power law in the energy bin; ``norm`` is relative to
     ``1e-12 (E / TeV)**-index cm-2 s-1 TeV-1``.
@@ -152,7 +155,7 @@ def excess_map(
     np.float64(5.0)
     """
     on_off = "counts_off" in cube
-    disc = Annulus(0.0, _check_radius(radius, cube), pixel_scale(cube))
+    disc = Annulus(0.0, _check(cube, radius), pixel_scale(cube))
     settings = _settings(selection, on_off, n_sigma, n_sigma_ul, significance)
     groups, energy = energy_groups(cube, energy_edges) if "energy" in cube["counts"].dims else ([], None)
     keep = _mask(cube, mask)
@@ -172,18 +175,15 @@ def excess_map(
     return result
 
 
-def _check_radius(radius: Any, cube: xr.Dataset) -> float:
-    value = to_value(radius, "deg", "radius")
-    if not (np.isscalar(value) and np.isfinite(value) and value > 0):
-        msg = f"radius={radius!r} must be one positive angle, such as '0.1 deg'"
-        raise ValueError(msg)
-    needed = ("counts", "acceptance", "acceptance_off") if "counts_off" in cube else ("counts", "background")
+def _check(cube: xr.Dataset, radius: Any) -> float:
+    """Return the radius in degrees, after checking that the cube has what is needed."""
+    needed = ["counts", "acceptance", "acceptance_off"] if "counts_off" in cube else ["counts", "background"]
     missing = [n for n in needed if n not in cube]
     if missing:
-        msg = f"an excess map needs {list(needed)}; {missing} are missing, the cube has {sorted(map(str, cube.data_vars))}"
+        msg = f"an excess map needs {needed}; {missing} are missing, the cube has {sorted(map(str, cube.data_vars))}"
         raise ValueError(msg)
     grid_of(cube)
-    return float(value)
+    return positive_angle(radius, "radius")
 
 
 def _settings(
@@ -193,7 +193,7 @@ def _settings(
         selection = (selection,)
     names = tuple(dict.fromkeys(selection))
     if names == ("all",):
-        names = OPTIONAL if on_off else tuple(n for n in OPTIONAL if n not in ON_OFF_ONLY)
+        names = tuple(n for n in OPTIONAL if on_off or n not in ON_OFF_ONLY)
     unknown = [n for n in names if n not in OPTIONAL]
     if unknown:
         msg = f"selection {unknown} not known; choose from {list(OPTIONAL)} or 'all'"
@@ -210,9 +210,9 @@ def _settings(
 
 
 def _mask(cube: xr.Dataset, mask: xr.DataArray | None) -> xr.Variable:
-    """Pixels that count, with all dims of the counts."""
+    """Return the pixels that count, with all dims of the counts."""
     counts = cube["counts"].variable.transpose(..., "y", "x")
-    keep = np.isfinite(counts)
+    keep: xr.Variable = counts.copy(data=np.isfinite(counts.data))
     masks = [cube[n].variable for n in ("mask_safe", "mask_fit") if n in cube]
     if mask is not None:
         if not isinstance(mask, xr.DataArray) or mask.dtype != bool:
@@ -270,8 +270,8 @@ def _on_off_parts(sums: dict[str, xr.Variable], disc: Annulus, correlate_off: bo
         "background": background,
         "alpha": alpha,
         "counts_off": counts_off,
-        "acceptance": acceptance,
-        "acceptance_off": off,
+        "acceptance": sums["acceptance"],
+        "acceptance_off": sums["acceptance_off"],
     }
 
 

@@ -76,7 +76,7 @@ def reference_counts(cube: xr.Dataset, index: float) -> xr.Variable:
     array([[[10.]]])
     """
     if "exposure" not in cube or "energy_true" not in cube["exposure"].dims:
-        msg = "norm and flux need 'exposure' with the dim energy_true; leave them out of the selection or add the exposure"
+        msg = "norm and flux need 'exposure' with the dim energy_true; add it, or leave them out of the selection"
         raise ValueError(msg)
     energy, true = axis_of(cube, "energy"), axis_of(cube, "energy_true")
     lo, hi = (energy[f"energy_{end}"].values for end in ("min", "max"))

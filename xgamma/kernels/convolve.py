@@ -194,14 +194,14 @@ def convolve(array: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     transformed = _transform(kernel.tobytes(), kernel.shape, array.shape[-2:])
     whole_kernel = bool((kernel == np.rint(kernel)).all())
     positive_kernel = bool((kernel >= 0).all())
-    for plane, out in zip(planes, result, strict=True):
-        plane = np.asarray(plane, dtype=float)
-        out[:] = _convolve_plane(plane, transformed)
+    for number in range(len(planes)):
+        plane = np.asarray(planes[number], dtype=float)
+        out = _convolve_plane(plane, transformed)
         if whole_kernel and np.array_equal(plane, np.rint(plane)):
-            np.rint(out, out=out)
-            out += 0.0  # no negative zeros
+            out = np.rint(out) + 0.0  # no negative zeros
         elif positive_kernel and plane.min() >= 0 and out.min() < NOISE * out.max():
-            _remove_noise(plane, kernel, transformed, out)
+            out = _remove_noise(plane, kernel, transformed, out)
+        result[number] = out
     return result.reshape(array.shape)
 
 
@@ -237,8 +237,8 @@ def _convolve_plane(plane: np.ndarray, transformed: tuple[np.ndarray, list[int]]
 
 def _remove_noise(
     plane: np.ndarray, kernel: np.ndarray, transformed: tuple[np.ndarray, list[int]], out: np.ndarray
-) -> None:
-    """Make zero what is zero, and keep the rest above the smallest term of the sum; in place."""
+) -> np.ndarray:
+    """Make zero what is zero, and keep the rest above the smallest term of the sum."""
     filled = plane > 0
     support = kernel > 0
     if (kernel == support).all():
@@ -247,7 +247,7 @@ def _remove_noise(
         same = support.astype(float)
         number = _convolve_plane(filled.astype(float), _transform(same.tobytes(), same.shape, plane.shape))
     smallest = float(plane[filled].min() * kernel[support].min()) if filled.any() else 0.0
-    np.copyto(out, np.where(number > 0.5, np.maximum(out, smallest), 0.0))
+    return np.where(number > 0.5, np.maximum(out, smallest), 0.0)
 
 
 def tile_chunks(chunks: tuple[int, ...], depth: int) -> tuple[int, ...]:

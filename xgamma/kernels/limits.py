@@ -1,8 +1,8 @@
 """Asymmetric errors, upper limits and sensitivity of an excess, for arrays of any shape.
 
-Errors and limits are where the statistic has risen by ``n_sigma**2`` over its minimum. With a known background this is one
-equation in one variable, ``x - log(1 + x) = q``, whose solutions are the two branches of Lambert's W; it is solved by Newton
-steps because W near its branch point loses half of its digits at large counts.
+Errors and limits are where the statistic has risen by ``n_sigma**2`` over its minimum. With a known background this
+is one equation in one variable, ``x - log(1 + x) = q``, whose solutions are the two branches of Lambert's W; it is
+solved by Newton steps because W near its branch point loses half of its digits at large counts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from xgamma.kernels.solve import expand_bracket, find_root
-from xgamma.kernels.stats import deviance, wstat, wstat_background, wstat_excess, x_minus_log1p
+from xgamma.kernels.stats import deviance, wstat_excess, wstat_predictions, x_minus_log1p
 
 __all__ = [
     "cash_errors",
@@ -62,7 +62,8 @@ def cash_errors(n_on: np.ndarray, n_sigma: float = 1.0) -> tuple[np.ndarray, np.
     Returns
     -------
     errn, errp
-        Both positive. Without counts errn is 0 and errp is ``n_sigma**2 / 2``. NaN where counts are negative or not finite.
+        Both positive. Without counts errn is 0 and errp is ``n_sigma**2 / 2``. NaN where counts are negative or not
+        finite.
 
     Raises
     ------
@@ -129,8 +130,8 @@ def cash_sensitivity(mu_bkg: np.ndarray, significance: float = 5.0) -> np.ndarra
     Returns
     -------
     numpy.ndarray
-        NaN without background (every count is infinitely significant then), for invalid input, and where even zero counts
-        are not a deficit of that significance.
+        NaN without background (every count is infinitely significant then), for invalid input, and where even zero
+        counts are not a deficit of that significance.
 
     Raises
     ------
@@ -165,10 +166,9 @@ def _wstat_rise(
     s: np.ndarray, n_on: np.ndarray, n_off: np.ndarray, alpha: np.ndarray, rise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Half of the statistic above `rise`, and its slope, for n_on > 0 and alpha > 0."""
-    mu_bkg = wstat_background(n_on, n_off, alpha, s)
-    mu_on = s + alpha * mu_bkg
+    mu_on, mu_bkg = wstat_predictions(n_on, n_off, alpha, s)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return 0.5 * wstat(n_on, n_off, alpha, s) - rise, 1.0 - n_on / mu_on
+        return deviance(n_on, mu_on) + deviance(n_off, mu_bkg) - rise, 1.0 - n_on / mu_on
 
 
 def _wstat_errors_empty(n_off: np.ndarray, alpha: np.ndarray, rise: float) -> tuple[np.ndarray, np.ndarray]:

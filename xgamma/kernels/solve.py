@@ -64,8 +64,10 @@ def find_root(
         outer, inner = np.where(outside, x, outer), np.where(outside, inner, x)
         new = _newton_or_half(x, value, slope, inner, outer)
         done = (np.abs(new - x) <= np.maximum(rtol * np.abs(new), scale)) | (value == 0)
+        broken = np.isnan(value)
+        done &= ~broken
         result[index[done]] = np.where(value == 0, x, new)[done]
-        go = ~(done | np.isnan(value))
+        go = ~(done | broken)
         index, x, inner, outer, scale = index[go], new[go], inner[go], outer[go], scale[go]
         args = tuple(a[go] for a in args)
     result[index] = x

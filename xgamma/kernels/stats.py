@@ -4,8 +4,8 @@ All statistics are computed as deviances, ``d(n, mu) = n ln(n / mu) - n + mu``, 
 large terms that cancel is never formed, so that a significance keeps its digits at 10^9 counts.
 
 Non-finite input gives NaN. So do a negative number of counts and a negative or missing exposure ratio: those are not
-measurements. Predicted counts at or below zero are raised to `TRUNCATION`, which keeps the statistic of a measured count
-where nothing is predicted finite (about 115 per count), as the field does.
+measurements. Predicted counts at or below zero are raised to `TRUNCATION`, which keeps the statistic of a measured
+count where nothing is predicted finite (about 115 per count), as the field does.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = [
     "wstat",
     "wstat_background",
     "wstat_excess",
+    "wstat_predictions",
 ]
 
 #: Smallest number of predicted counts that enters a logarithm.
@@ -136,6 +137,48 @@ def _valid_on_off(n_on: np.ndarray, n_off: np.ndarray, alpha: np.ndarray) -> np.
         return np.asarray(finite & (n_on >= 0) & (n_off >= 0) & (alpha >= 0))
 
 
+def wstat_predictions(
+    n_on: np.ndarray, n_off: np.ndarray, alpha: np.ndarray, mu_sig: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the predictions of the on and the off region with the background that fits best.
+
+    Both are solutions of a quadratic equation; each is written as a sum of positive terms, so that neither loses digits
+    where a negative signal nearly cancels the background.
+
+    Parameters
+    ----------
+    n_on, n_off, alpha, mu_sig
+        As for `wstat`.
+
+    Returns
+    -------
+    mu_on, mu_bkg
+        ``mu_on = mu_sig + alpha mu_bkg``; NaN as for `wstat_background`.
+
+    Examples
+    --------
+    >>> mu_on, mu_bkg = wstat_predictions(np.array([5.0]), np.array([3.0]), np.array([0.5]), np.array([0.0]))
+    >>> mu_on.round(6), mu_bkg.round(6)
+    (array([2.666667]), array([5.333333]))
+    """
+    n_on, n_off, a, s = np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in (n_on, n_off, alpha, mu_sig)))
+    negative = s < 0
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        c = a * (n_on + n_off) - (1 + a) * s
+        root = np.sqrt(c**2 + 4 * a * (a + 1) * n_off * s)
+        mu_bkg = np.where(c >= 0, (c + root) / (2 * a * (a + 1)), 2 * n_off * s / (root - c))
+        mu_bkg = np.where(a == 0, n_off, mu_bkg)
+        mu_on = s + a * mu_bkg
+        if negative.any():
+            c = a * (n_on + n_off) + (1 + a) * s
+            root = np.sqrt(c**2 - 4 * a * (a + 1) * n_on * s)
+            on = np.where(c >= 0, (c + root) / (2 * (1 + a)), -2 * a * n_on * s / (root - c))
+            mu_on, mu_bkg = np.where(negative, on, mu_on), np.where(negative, (on - s) / a, mu_bkg)
+    # without exposure of the off region nothing can make up for a negative signal
+    valid = _valid_on_off(n_on, n_off, a) & ~np.isnan(s) & ~((a == 0) & negative)
+    return np.where(valid, mu_on, np.nan), np.where(valid, mu_bkg, np.nan)
+
+
 def wstat_background(n_on: np.ndarray, n_off: np.ndarray, alpha: np.ndarray, mu_sig: np.ndarray) -> np.ndarray:
     """Return the background counts in the off region that fit best for a given signal.
 
@@ -164,19 +207,7 @@ def wstat_background(n_on: np.ndarray, n_off: np.ndarray, alpha: np.ndarray, mu_
     >>> wstat_background(np.array([5.0]), np.array([3.0]), np.array([0.5]), np.array([0.0])).round(6)
     array([5.333333])
     """
-    n_on, n_off, a, s = np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in (n_on, n_off, alpha, mu_sig)))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        c = a * (n_on + n_off) - (1 + a) * s
-        square = c**2 + 4 * a * (a + 1) * n_off * s
-        # for a negative signal the same number as a sum of terms that cannot cancel
-        m = -s
-        positive = (a * n_off - (1 + a) * m) ** 2 + a**2 * n_on * (n_on + 2 * n_off) + 2 * a * (1 + a) * m * n_on
-        root = np.sqrt(np.where(s < 0, positive, square))
-        # of the two equal forms of the solution the one without a difference of near numbers
-        mu = np.where(c >= 0, (c + root) / (2 * a * (a + 1)), 2 * n_off * s / (root - c))
-        mu = np.where((a == 0) & (s >= 0), n_off, mu)
-    impossible = (a == 0) & (s < 0)
-    return np.asarray(np.where(_valid_on_off(n_on, n_off, a) & ~np.isnan(s) & ~impossible, mu, np.nan))
+    return wstat_predictions(n_on, n_off, alpha, mu_sig)[1]
 
 
 def wstat(n_on: np.ndarray, n_off: np.ndarray, alpha: np.ndarray, mu_sig: np.ndarray) -> np.ndarray:
@@ -202,8 +233,7 @@ def wstat(n_on: np.ndarray, n_off: np.ndarray, alpha: np.ndarray, mu_sig: np.nda
     >>> wstat(np.array([5.0, 0.0]), np.array([3.0, 0.0]), np.array(0.5), np.array(2.0)).round(6)
     array([0.450198, 4.      ])
     """
-    mu_bkg = wstat_background(n_on, n_off, alpha, mu_sig)
-    mu_on = np.asarray(mu_sig, dtype=float) + np.asarray(alpha, dtype=float) * mu_bkg
+    mu_on, mu_bkg = wstat_predictions(n_on, n_off, alpha, mu_sig)
     return 2.0 * (deviance(n_on, mu_on) + deviance(n_off, mu_bkg))
 
 
@@ -310,8 +340,8 @@ def wstat_excess(
     Returns
     -------
     CountsExcess
-        The error is ``sqrt(n_on + alpha^2 n_off)``; ``sqrt_ts`` is the significance of Li & Ma where `mu_sig` is zero. NaN
-        where an input is NaN, or counts or alpha are negative.
+        The error is ``sqrt(n_on + alpha^2 n_off)``; ``sqrt_ts`` is the significance of Li & Ma where `mu_sig` is
+        zero. NaN where an input is NaN, or counts or alpha are negative.
 
     Examples
     --------

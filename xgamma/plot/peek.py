@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 
 from xgamma.coords.bins import axis_of, bin_edges
 from xgamma.coords.sky import has_sky
+from xgamma.plot.peek_observation import peek_observation
 from xgamma.plot.sky import plot_map, sky_axes
 from xgamma.plot.style import LINES, axis_label
 
-__all__ = ["peek_cube"]
+__all__ = ["peek_cube", "peek_observation"]
 
 #: Rows of the table of runs; more are counted, not listed.
-TABLE_ROWS = 18
+TABLE_ROWS = 24
 #: Energy in TeV at which an exposure is shown, where the axis has it.
 SHOWN_ENERGY = 1.0
 
@@ -73,15 +74,18 @@ def peek_cube(cube: xr.Dataset, *, radius: Any = None, regions: Any = None) -> F
     number = len(images) + bool(spectra) + bool(runs)
     ncols = min(number, 3)
     nrows = -(-number // ncols)
-    fig = plt.figure(figsize=(4.9 * ncols, 4.1 * nrows), layout="constrained")
+    fig = plt.figure(figsize=(4.9 * ncols, 4.1 * nrows), layout="compressed")
     places = iter(fig.add_gridspec(nrows, ncols))
+    shape = 0.8
     for title, (image, options) in images.items():
         ax = sky_axes(image, fig, next(places))
         plot_map(image, ax, title=title, regions=regions, **options)
+        # panels of one shape are laid out side by side without gaps
+        shape = float(ax.get_aspect() * image.sizes["y"] / image.sizes["x"])
     if spectra:
-        _plot_spectra(fig.add_subplot(next(places)), cube, spectra)
+        _plot_spectra(fig.add_subplot(next(places), box_aspect=shape), cube, spectra)
     if runs:
-        _draw_table(fig.add_subplot(next(places)), cube, runs)
+        _draw_table(fig.add_subplot(next(places), box_aspect=shape), cube, runs)
     return fig
 
 

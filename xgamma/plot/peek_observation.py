@@ -75,14 +75,14 @@ def peek_observation(obs: Observation) -> Figure:
         raise ValueError(msg)
     ncols = min(len(panels), 4)
     nrows = -(-len(panels) // ncols)
-    fig = plt.figure(figsize=(4.6 * ncols, 3.9 * nrows), layout="constrained")
+    fig = plt.figure(figsize=(4.7 * ncols, 4.0 * nrows), layout="compressed")
     places = fig.add_gridspec(nrows, ncols)
     for number, (on_sky, draw) in enumerate(panels):
         place = places[divmod(number, ncols)]
         if on_sky:
             draw(fig, place)
         else:
-            draw(fig.add_subplot(place))
+            draw(fig.add_subplot(place, box_aspect=1.0))
     fig.suptitle(", ".join(t for t in title if t))
     return fig
 
@@ -90,7 +90,7 @@ def peek_observation(obs: Observation) -> Figure:
 def _event_panels(events: xr.Dataset, gti: xr.Dataset, center: SkyCoord) -> list[tuple[bool, Callable[..., Any]]]:
     vectors = to_vectors(events["ra"].values, events["dec"].values)
     offset = separation(vectors, to_vectors(np.asarray(center.ra.deg), np.asarray(center.dec.deg)))
-    reach = 1.1 * float(np.percentile(offset, 99.5)) if offset.size else 2.5
+    reach = 1.15 * float(np.percentile(offset, 98.0)) if offset.size else 2.5
     return [
         (True, lambda fig, place: _plot_events_on_sky(fig, place, events, center, max(reach, 0.1))),
         (False, lambda ax: _plot_energies(ax, events["energy"].values)),
@@ -110,7 +110,7 @@ def _plot_events_on_sky(fig: Figure, place: Any, events: xr.Dataset, center: Sky
     counts, *_ = np.histogram2d(y[seen], x[seen], bins=edges)
     image = xr.DataArray(counts, dims=("y", "x"), coords=grid.coords(), name="counts", attrs={"units": ""})
     ax = sky_axes(image, fig, place)
-    plot_map(image, ax, stretch="sqrt", vmin=0.0, label="Events per pixel", title="Events")
+    plot_map(image, ax, stretch="sqrt", vmin=0.0, label="Events per pixel", title="Events (cross: pointing)")
     row, column = grid.sky_to_pixel(center.icrs.ra.deg, center.icrs.dec.deg)
     ax.plot(float(column), float(row), marker="+", markersize=10, color="white", linestyle="none", label="Pointing")
 

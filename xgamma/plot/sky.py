@@ -106,7 +106,7 @@ def plot_map(
     --------
     >>> from astropy.coordinates import SkyCoord
     >>> import xgamma as xg
-    >>> omega = xg.coords.grid.solid_angle(xg.sky_grid(SkyCoord(83.63, 22.01, unit="deg"), "2 deg", "0.1 deg"))
+    >>> omega = xg.solid_angle(xg.sky_grid(SkyCoord(83.63, 22.01, unit="deg"), "2 deg", "0.1 deg"))
     >>> ax = plot_map(omega, regions="icrs;circle(83.63, 22.01, 0.5)", grid=True)
     >>> ax.coords[0].get_axislabel()
     'Right ascension'
@@ -176,7 +176,7 @@ def plot_panels(
     >>> import xgamma as xg
     >>> energy = xg.energy_axis("1 TeV", "100 TeV", nbin=2)
     >>> sky = xg.sky_grid(SkyCoord(83.63, 22.01, unit="deg"), "2 deg", "0.1 deg", energy=energy)
-    >>> cube = sky.energy * xg.coords.grid.solid_angle(sky)
+    >>> cube = sky.energy * xg.solid_angle(sky)
     >>> axes = plot_panels(cube, stretch="log")
     >>> [ax.get_title() for ax in axes]
     ['1 – 10 $\\mathrm{TeV}$', '10 – 100 $\\mathrm{TeV}$']
@@ -244,7 +244,7 @@ def plot_mask(
     >>> from astropy.coordinates import SkyCoord
     >>> import xgamma as xg
     >>> sky = xg.sky_grid(SkyCoord(83.63, 22.01, unit="deg"), "2 deg", "0.1 deg")
-    >>> ax = plot_mask(xg.coords.regions.region_mask(sky, "icrs;circle(83.63, 22.01, 0.5)"))
+    >>> ax = plot_mask(xg.region_mask(sky, "icrs;circle(83.63, 22.01, 0.5)"))
     >>> plt.close(ax.figure)
     """
     flat = _flat(mask)

@@ -225,15 +225,20 @@ def open_cube(
     return open_any(path, chunks=chunks, drop_variables=drop_variables)
 
 
-def open_any(path: str | os.PathLike[str], chunks: Any, drop_variables: str | Iterable[str] | None) -> xr.Dataset:
-    """Open by kind of file; `chunks` as `xarray.open_dataset` takes them."""
+def open_any(
+    path: str | os.PathLike[str], chunks: Any, drop_variables: str | Iterable[str] | None, lazy_fits: bool = False
+) -> xr.Dataset:
+    """Open by kind of file; `chunks` as `xarray.open_dataset` takes them.
+
+    `lazy_fits` leaves Dask arrays for FITS also where `chunks` is None.
+    """
     kind = file_kind(path)
     if kind == "fits":
         from xgamma.io.fits_cube import read_fits
 
         dataset = read_fits(path, drop_variables=drop_variables)
-        if chunks is None:
-            return dataset.compute()
+        if chunks is None and not lazy_fits:
+            return decode(encode(dataset).compute())
         return decode(encode(dataset).chunk(chunks)) if chunks else dataset
     options: dict[str, Any] = {"chunks": chunks, "drop_variables": drop_variables, "decode_timedelta": False}
     if kind == "zarr":

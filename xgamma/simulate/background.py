@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
@@ -163,7 +164,8 @@ def _subdivide(axis: TableAxis, cell: float, low: float) -> FloatArray:
     """Edges of cells that are at most `cell` wide and do not cross an edge of a bin; nothing below `low`."""
     edges = axis.edges
     edges = np.concatenate([[low], edges[edges > low]]) if edges[0] < low else edges
-    parts = [np.linspace(a, b, max(int(np.ceil((b - a) / cell)), 1), endpoint=False) for a, b in zip(edges, edges[1:], strict=False)]
+    steps = np.maximum(np.ceil(np.diff(edges) / cell), 1).astype(int)
+    parts = [np.linspace(a, b, n, endpoint=False) for (a, b), n in zip(pairwise(edges), steps, strict=True)]
     return np.concatenate([*parts, edges[-1:]])
 
 

@@ -17,8 +17,9 @@ from xgamma.io.fits_file import expand_path, open_fits
 from xgamma.irf.read import IRF_CLASSES, read_irf
 from xgamma.simulate import array
 from xgamma.simulate.pointings import grid_pointings, wobble_pointings
+from xgamma.simulate.schedule import Schedule
 from xgamma.simulate.sources import Source, check_keys, sky_position, source_from_dict
-from xgamma.simulate.survey import Schedule, check_target, simulate_survey
+from xgamma.simulate.survey import check_target, simulate_survey
 
 __all__ = ["SurveyConfig", "read_responses", "read_survey_config", "simulate_from_config"]
 
@@ -87,7 +88,7 @@ def read_survey_config(path: str | PathLike[str]) -> SurveyConfig:
     Notes
     -----
     Keys: ``runs`` (one or several of ``positions``, ``wobble`` and ``grid``, and the fields of
-    `~xgamma.simulate.survey.Schedule`), ``sources`` (see `~xgamma.simulate.sources.source_from_dict`), and
+    `~xgamma.simulate.schedule.Schedule`), ``sources`` (see `~xgamma.simulate.sources.source_from_dict`), and
     optionally ``seed``, ``responses``, ``energy_range``, ``location`` and ``compress``.
 
     Examples
@@ -165,7 +166,8 @@ def _list(values: Any, name: str) -> list[Any]:
 
 
 def _pointings(runs: Mapping[str, Any]) -> list[tuple[float, float]]:
-    positions = [sky_position(v, f"runs.positions[{i}]") for i, v in enumerate(_list(runs.get("positions"), "runs.positions"))]
+    single = _list(runs.get("positions"), "runs.positions")
+    positions = [sky_position(v, f"runs.positions[{i}]") for i, v in enumerate(single)]
     for values in _list(runs.get("wobble"), "runs.wobble"):
         check_keys(values, {"target"}, {"offset", "number"}, "runs.wobble")
         positions += wobble_pointings(values["target"], values.get("offset", "0.5 deg"), values.get("number", 4))
@@ -254,7 +256,9 @@ def _absolute(path: Any, folder: Path) -> Path:
     return expanded if expanded.is_absolute() else folder / expanded
 
 
-def simulate_from_config(config: str | PathLike[str] | SurveyConfig, path: str | PathLike[str], overwrite: bool = False) -> xr.Dataset:
+def simulate_from_config(
+    config: str | PathLike[str] | SurveyConfig, path: str | PathLike[str], overwrite: bool = False
+) -> xr.Dataset:
     """Simulate the survey that a YAML file describes.
 
     Parameters

@@ -3,71 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xgamma.coords.units import canonical_attrs, to_value
-from xgamma.dl3.gti import gti_duration, gti_table
+from xgamma.coords.units import canonical_attrs
 from xgamma.dl3.pointing import Pointing
-from xgamma.dl3.times import J2000_HEADER, tt_seconds
+from xgamma.dl3.times import J2000_HEADER
 from xgamma.kernels.interp import log_log_integral
 from xgamma.kernels.sphere import from_vectors, separation, to_vectors
-from xgamma.simulate.response import Responses, prepare_responses, warn_lost
+from xgamma.simulate.response import Responses, warn_lost
+from xgamma.simulate.run import ROTATION_STEP, Run, make_run, pointing_vectors, random_streams
 from xgamma.simulate.sampling import move_on_sphere, pick, power_law_between, sample_intervals, vectors_from_fov
-from xgamma.simulate.sources import Source, sky_position
+from xgamma.simulate.sources import Source
 
-__all__ = ["expected_counts", "simulate_events"]
+__all__ = ["simulate_events"]
 
 FloatArray = NDArray[np.float64]
 
-#: Longest step in s between the times at which a turning field of view is computed.
-ROTATION_STEP = 60.0
 #: A source reaches as far as the separation within which this part of it lies.
 REACH = 1.0 - 1e-9
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run to simulate, checked.
-
-    Parameters
-    ----------
-    pointing
-        Where the telescopes point.
-    gti
-        Good time intervals.
-    responses
-        Prepared responses.
-    sources
-        What is on the sky.
-    deadtime_fraction
-        Part of the time in which no event is taken.
-    """
-
-    pointing: Pointing
-    gti: xr.Dataset
-    responses: Responses
-    sources: tuple[Source, ...]
-    deadtime_fraction: float
-
-    @property
-    def intervals(self) -> tuple[FloatArray, FloatArray]:
-        """Starts and stops in seconds since J2000.0 (TT)."""
-        return self.gti["gti_start"].values, self.gti["gti_stop"].values
-
-    @property
-    def ontime(self) -> float:
-        """Seconds."""
-        return gti_duration(self.gti)
-
-    @property
-    def livetime(self) -> float:
-        """Seconds."""
-        return self.ontime * (1.0 - self.deadtime_fraction)
 
 
 def simulate_events(
@@ -156,152 +113,9 @@ def simulate_events(
     return _label(columns, run, int(obs_id), truth, header or {})
 
 
-def expected_counts(
-    pointing: Any,
-    irfs: Mapping[str, Any] | Responses,
-    sources: Sequence[Source] = (),
-    *,
-    ontime: Any = "28 min",
-    start: Any = "2024-01-01T00:00:00",
-    gti: xr.Dataset | None = None,
-    deadtime_fraction: float = 0.0,
-    energy_range: Any = None,
-    background: bool = True,
-) -> dict[str, float]:
-    """Compute how many events `simulate_events` makes on average.
-
-    Parameters
-    ----------
-    pointing, irfs, sources, ontime, start, gti, deadtime_fraction, energy_range, background
-        As in `simulate_events`.
-
-    Returns
-    -------
-    dict
-        Expected events of the ``"background"`` and of each source by its name, anywhere in the field of view.
-
-    Examples
-    --------
-    >>> from xgamma.simulate import array
-    >>> from xgamma.simulate.sources import PowerLaw, Source
-    >>> crab = Source("crab", (83.63, 22.01), PowerLaw("3.5e-11 cm-2 s-1 TeV-1", index=2.6))
-    >>> counts = expected_counts((83.63, 22.51), array.responses(), [crab], ontime="10 min")
-    >>> 100 < counts["crab"] < 1000
-    True
-    """
-    run = make_run(pointing, irfs, sources, ontime, start, gti, deadtime_fraction, energy_range, background)
-    rates = {source.name: rate_by_offset(run.responses, source) for source in run.sources}
-    return expected_of_run(run, rates)
-
-
-def expected_of_run(run: Run, rates: Mapping[str, tuple[FloatArray, FloatArray]]) -> dict[str, float]:
-    """Return expected counts from rates that `rate_by_offset` made, which many runs can share."""
-    sampler = run.responses.background
-    result = {"background": 0.0 if sampler is None else sampler.total * run.ontime}
-    times = _time_nodes(run)
-    pointings = to_vectors(*(np.asarray(v) for v in run.pointing.icrs(times)))
-    for source in run.sources:
-        offset, rate = rates[source.name]
-        nodes = source.shape.nodes(*source.position)
-        theta = separation(nodes[np.newaxis], pointings[:, np.newaxis])
-        result[source.name] = float(np.interp(theta, offset, rate, right=0.0).mean()) * run.livetime
-    return result
-
-
-def rate_by_offset(responses: Responses, source: Source) -> tuple[FloatArray, FloatArray]:
-    """Return offsets in deg and the rate of detected events in s-1 of the spectrum of a source there."""
-    energy, offset, area = responses.selected_area()
-    if not energy.size:
-        return np.array([0.0]), np.array([0.0])
-    flux = source.spectrum(energy)[:, np.newaxis] * area
-    # the area is linear in the logarithm of the energy between nodes, so the trapezoid in it is right
-    log_energy = np.log(energy)[:, np.newaxis]
-    flux = flux * energy[:, np.newaxis]
-    return offset, (0.5 * (flux[1:] + flux[:-1]) * np.diff(log_energy, axis=0)).sum(axis=0)
-
-
-def make_run(
-    pointing: Any,
-    irfs: Mapping[str, Any] | Responses,
-    sources: Sequence[Source],
-    ontime: Any,
-    start: Any,
-    gti: xr.Dataset | None,
-    deadtime_fraction: float,
-    energy_range: Any,
-    background: bool,
-) -> Run:
-    """Check the arguments of a simulation."""
-    if not isinstance(pointing, Pointing):
-        ra, dec = sky_position(pointing, "pointing")
-        pointing = Pointing("pointing", ra, dec)
-    if gti is None:
-        length = to_value(ontime, "s", "ontime")
-        if not 0 < length < np.inf:
-            msg = f"ontime={ontime!r} must be positive"
-            raise ValueError(msg)
-        first = float(tt_seconds(start, "start"))
-        gti = gti_table([first], [first + length])
-    if gti_duration(gti) <= 0:
-        msg = "the good time intervals have no length"
-        raise ValueError(msg)
-    if not 0 <= deadtime_fraction < 1:
-        msg = f"deadtime_fraction={deadtime_fraction!r} must lie in [0, 1)"
-        raise ValueError(msg)
-    limits = None if energy_range is None else tuple(np.asarray(to_value(list(energy_range), "TeV", "energy_range")))
-    if limits is not None and len(limits) != 2:
-        msg = f"energy_range={energy_range!r} must be two energies"
-        raise ValueError(msg)
-    check_sources(sources)
-    responses = prepare_responses(irfs, limits, background=background)
-    if background and responses.background is None:
-        msg = "the responses have no background model ('bkg'); give one, or background=False for sources only"
-        raise ValueError(msg)
-    if sources and responses.aeff is None:
-        msg = "the responses have no effective area ('aeff'), without which a source gives no events"
-        raise ValueError(msg)
-    return Run(pointing, gti, responses, tuple(sources), float(deadtime_fraction))
-
-
-def check_sources(sources: Sequence[Source]) -> None:
-    """Say which names are not unique."""
-    names = [source.name for source in sources]
-    double = sorted({name for name in names if names.count(name) > 1} | ({"background"} & set(names)))
-    if double:
-        msg = f"source names {double} are used more than once ('background' is taken); each needs its own"
-        raise ValueError(msg)
-
-
-def random_streams(seed: int, obs_id: int, number: int) -> list[np.random.Generator]:
-    """Return independent random streams of a run: for the background, then for each source."""
-    for name, value in (("seed", seed), ("obs_id", obs_id)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-            msg = f"{name}={value!r} must be a whole number of at least 0"
-            raise ValueError(msg)
-    keys = [np.random.SeedSequence(int(seed), spawn_key=(int(obs_id), i)) for i in range(number)]
-    # PCG64 by name: the default of numpy may change, and a seed should not
-    return [np.random.Generator(np.random.PCG64(key)) for key in keys]
-
-
-def _time_nodes(run: Run) -> FloatArray:
-    """Times that average over the run: only the middle where the pointing is fixed on the sky."""
-    start, stop = run.intervals
-    if run.pointing.mode == "pointing":
-        return np.array([0.5 * (start[0] + stop[-1])])
-    number = int(np.clip(np.ceil(run.ontime / ROTATION_STEP), 8, 1000))
-    return sample_intervals(start, stop, (np.arange(number) + 0.5) / number)
-
-
-def _pointing_vectors(run: Run, time: FloatArray) -> FloatArray:
-    """Unit vectors of the pointing: shape (3,) where it is fixed on the sky, else (n, 3)."""
-    if run.pointing.mode == "pointing":
-        return to_vectors(np.asarray(run.pointing.ra), np.asarray(run.pointing.dec))
-    return to_vectors(*(np.asarray(v) for v in run.pointing.icrs(time)))
-
-
 def _field_axes(run: Run, time: FloatArray, alignment: str) -> FloatArray:
     """Unit vectors of the pointing, of growing longitude and latitude, shape (3, 3) or (n, 3, 3)."""
-    center = _pointing_vectors(run, time)
+    center = pointing_vectors(run, time)
     up = np.array([0.0, 0.0, 1.0]) if alignment != "ALTAZ" else _zenith(run, time)
     east = np.cross(up, center) if alignment != "ALTAZ" else np.cross(center, up)
     length = np.linalg.norm(east, axis=-1, keepdims=True)
@@ -338,7 +152,11 @@ def _background_events(run: Run, rng: np.random.Generator) -> dict[str, FloatArr
 
 
 def _columns(
-    time: FloatArray, vectors: FloatArray, energy: FloatArray, mc_id: int, true: tuple[FloatArray, FloatArray] | None = None
+    time: FloatArray,
+    vectors: FloatArray,
+    energy: FloatArray,
+    mc_id: int,
+    true: tuple[FloatArray, FloatArray] | None = None,
 ) -> dict[str, FloatArray]:
     ra, dec = from_vectors(vectors)
     nothing = np.full(len(time), np.nan)
@@ -382,7 +200,7 @@ def _out_of_reach(run: Run, source: Source) -> bool:
     return bool(separation(position, center) - extent > run.responses.offset_max)
 
 
-def _photons(run: Run, source: Source, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+def _photons(run: Run, source: Source, rng: np.random.Generator) -> tuple[FloatArray, ...]:
     """Draw detected photons: times, true energies, true directions, offsets."""
     responses = run.responses
     energy = responses.energy_nodes
@@ -398,8 +216,9 @@ def _photons(run: Run, source: Source, rng: np.random.Generator) -> tuple[FloatA
     interval = pick(cumulative, uniform[0])
     true = power_law_between(uniform[1], energy[interval], energy[interval + 1], flux[interval], flux[interval + 1])
     time = sample_intervals(*run.intervals, uniform[2])
-    vectors = source.shape.sample(*source.position, drawn, rng)
-    offset = separation(vectors, _pointing_vectors(run, time))
+    ra, dec = source.position
+    vectors = source.shape.sample(ra, dec, drawn, rng)
+    offset = separation(vectors, pointing_vectors(run, time))
     keep = uniform[3] * bound[interval] < responses.area(true, offset)
     return time[keep], true[keep], vectors[keep], offset[keep]
 

@@ -254,11 +254,14 @@ def prepare_responses(
     needed = [name for name in NAMES if name != "bkg" or background]
     missing = [name for name in needed if name not in irfs]
     if missing:
-        msg = f"the response {missing[0]!r} is missing (there are {sorted(irfs)}); give irfs={{'{missing[0]}': None}} to do without"
+        name = missing[0]
+        msg = f"the response {name!r} is missing (there are {sorted(irfs)}); give irfs={{{name!r}: None}} to do without"
         raise ValueError(msg)
     for name in needed:
         if irfs[name] is not None and irfs[name].attrs.get("is_pointlike"):
-            msg = f"the response {name!r} is point-like (after a cut on the direction); a simulation needs full-enclosure responses"
+            msg = (
+                f"the response {name!r} is point-like (after a cut on direction); give a full-enclosure one to simulate"
+            )
             raise ValueError(msg)
     sampler = background_sampler(irfs["bkg"], (low, high)) if background and irfs["bkg"] is not None else None
     given = [irfs[n] for n in needed if irfs[n] is not None]
@@ -279,7 +282,8 @@ def _psf_table(psf: Any) -> EventTable | None:
             # the other amplitudes are relative to the first, so the scale only says whether there is anything
             columns = [psf[n] for n in ("scale", "ampl_2", "ampl_3", "sigma_1", "sigma_2", "sigma_3")]
         arrays = [c.transpose("energy_true", "offset").values for c in columns]
-        table = np.stack([_filled(a) if str(c.name).startswith("sigma") else a for a, c in zip(arrays, columns, strict=True)], axis=-1)
+        widths = [str(c.name).startswith("sigma") for c in columns]
+        table = np.stack([_filled(a) if w else a for a, w in zip(arrays, widths, strict=True)], axis=-1)
         return EventTable("king" if king else "3gauss", energy, offset, table, np.empty(0))
     rad = table_axis(psf, "rad")
     edges = rad.edges[rad.edges > 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
@@ -56,8 +57,9 @@ class _Described:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description as plain text and numbers, for YAML."""
-        values = {name: (f"{getattr(self, name):.12g} {unit}" if unit else getattr(self, name)) for name, unit in self.units.items()}
-        return {"type": self.kind, **values}
+        values = {name: getattr(self, name) for name in self.units}
+        texts = {name: f"{values[name]:.12g} {unit}" for name, unit in self.units.items() if unit}
+        return {"type": self.kind, **values, **texts}
 
 
 @dataclass(frozen=True)
@@ -152,12 +154,12 @@ class LogParabola(_Described):
         return result
 
 
-class _Shape(_Described):
+class _Shape(_Described, ABC):
     """How far photons come from the centre of a source: a distribution of separations."""
 
+    @abstractmethod
     def separations(self, uniform: FloatArray) -> FloatArray:
         """Return separations in deg at cumulative probabilities `uniform`."""
-        raise TypeError(type(self).__name__)
 
     def sample(self, ra: float, dec: float, number: int, rng: np.random.Generator) -> FloatArray:
         """Draw directions, unit vectors of shape (number, 3)."""
@@ -394,7 +396,7 @@ def source_from_dict(values: Mapping[str, Any]) -> Source:
 
 def _part(values: Any, kinds: Mapping[str, Callable[..., Any]], where: str) -> Any:
     kind = values.get("type") if isinstance(values, Mapping) else None
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         msg = f"{where} needs a type, one of {list(kinds)}, not {kind!r}"
         raise ValueError(msg)
     make = kinds[kind]

@@ -1,0 +1,146 @@
+"""What one run is simulated from, checked, and its random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xgamma.coords.units import to_value
+from xgamma.dl3.gti import gti_duration, gti_table
+from xgamma.dl3.pointing import Pointing
+from xgamma.dl3.times import tt_seconds
+from xgamma.kernels.sphere import to_vectors
+from xgamma.simulate.response import Responses, prepare_responses
+from xgamma.simulate.sampling import sample_intervals
+from xgamma.simulate.sources import Source, sky_position
+
+__all__ = ["Run", "check_sources", "make_run", "pointing_vectors", "random_streams", "time_nodes"]
+
+FloatArray = NDArray[np.float64]
+
+#: Longest step in s between the times at which a turning field of view is computed.
+ROTATION_STEP = 60.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run to simulate, checked.
+
+    Parameters
+    ----------
+    pointing
+        Where the telescopes point.
+    gti
+        Good time intervals.
+    responses
+        Prepared responses.
+    sources
+        What is on the sky.
+    deadtime_fraction
+        Part of the time in which no event is taken.
+    """
+
+    pointing: Pointing
+    gti: xr.Dataset
+    responses: Responses
+    sources: tuple[Source, ...]
+    deadtime_fraction: float
+
+    @property
+    def intervals(self) -> tuple[FloatArray, FloatArray]:
+        """Starts and stops in seconds since J2000.0 (TT)."""
+        return self.gti["gti_start"].values, self.gti["gti_stop"].values
+
+    @property
+    def ontime(self) -> float:
+        """Seconds."""
+        return gti_duration(self.gti)
+
+    @property
+    def livetime(self) -> float:
+        """Seconds."""
+        return self.ontime * (1.0 - self.deadtime_fraction)
+
+
+def make_run(
+    pointing: Any,
+    irfs: Mapping[str, Any] | Responses,
+    sources: Sequence[Source],
+    ontime: Any,
+    start: Any,
+    gti: xr.Dataset | None,
+    deadtime_fraction: float,
+    energy_range: Any,
+    background: bool,
+) -> Run:
+    """Check the arguments of a simulation."""
+    if not isinstance(pointing, Pointing):
+        ra, dec = sky_position(pointing, "pointing")
+        pointing = Pointing("pointing", ra, dec)
+    if gti is None:
+        length = to_value(ontime, "s", "ontime")
+        if not 0 < length < np.inf:
+            msg = f"ontime={ontime!r} must be positive"
+            raise ValueError(msg)
+        first = float(tt_seconds(start, "start"))
+        gti = gti_table([first], [first + length])
+    if gti_duration(gti) <= 0:
+        msg = "the good time intervals have no length"
+        raise ValueError(msg)
+    if not 0 <= deadtime_fraction < 1:
+        msg = f"deadtime_fraction={deadtime_fraction!r} must lie in [0, 1)"
+        raise ValueError(msg)
+    limits = None if energy_range is None else tuple(np.asarray(to_value(list(energy_range), "TeV", "energy_range")))
+    if limits is not None and len(limits) != 2:
+        msg = f"energy_range={energy_range!r} must be two energies"
+        raise ValueError(msg)
+    check_sources(sources)
+    responses = prepare_responses(irfs, limits, background=background)
+    if background and responses.background is None:
+        msg = "the responses have no background model ('bkg'); give one, or background=False for sources only"
+        raise ValueError(msg)
+    if sources and responses.aeff is None:
+        msg = "the responses have no effective area ('aeff'), without which a source gives no events"
+        raise ValueError(msg)
+    return Run(pointing, gti, responses, tuple(sources), float(deadtime_fraction))
+
+
+def check_sources(sources: Sequence[Source]) -> None:
+    """Say which names are not unique."""
+    names = [source.name for source in sources]
+    double = sorted({name for name in names if names.count(name) > 1} | ({"background"} & set(names)))
+    if double:
+        msg = f"source names {double} are used more than once ('background' is taken); each needs its own"
+        raise ValueError(msg)
+
+
+def random_streams(seed: int, obs_id: int, number: int) -> list[np.random.Generator]:
+    """Return independent random streams of a run: for the background, then for each source."""
+    for name, value in (("seed", seed), ("obs_id", obs_id)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+            msg = f"{name}={value!r} must be a whole number of at least 0"
+            raise ValueError(msg)
+    keys = [np.random.SeedSequence(int(seed), spawn_key=(int(obs_id), i)) for i in range(number)]
+    # PCG64 by name: the default of numpy may change, and a seed should not
+    return [np.random.Generator(np.random.PCG64(key)) for key in keys]
+
+
+def time_nodes(run: Run) -> FloatArray:
+    """Times that average over the run: only the middle where the pointing is fixed on the sky."""
+    start, stop = run.intervals
+    if run.pointing.mode == "pointing":
+        return np.array([0.5 * (start[0] + stop[-1])])
+    number = int(np.clip(np.ceil(run.ontime / ROTATION_STEP), 8, 1000))
+    return sample_intervals(start, stop, (np.arange(number) + 0.5) / number)
+
+
+def pointing_vectors(run: Run, time: FloatArray) -> FloatArray:
+    """Unit vectors of the pointing: shape (3,) where it is fixed on the sky, else (n, 3)."""
+    if run.pointing.mode == "pointing":
+        return to_vectors(np.asarray(run.pointing.ra), np.asarray(run.pointing.dec))
+    return to_vectors(*(np.asarray(v) for v in run.pointing.icrs(time)))

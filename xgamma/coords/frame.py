@@ -15,7 +15,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
-from xgamma.kernels.sphere import from_vectors, solid_angles, to_vectors
+from xgamma.kernels.sphere import from_vectors, rotate, solid_angles, to_vectors
 
 __all__ = ["PixelGeometry", "SkyFrame", "pixel_geometry"]
 
@@ -185,17 +185,17 @@ class SkyFrame:
         """Turn ICRS positions in degrees into this frame's."""
         if self.name == "icrs":
             return np.asarray(lon, dtype=float), np.asarray(lat, dtype=float)
-        return from_vectors(to_vectors(lon, lat) @ self.rotation)
+        return from_vectors(rotate(to_vectors(lon, lat), self.rotation))
 
     def to_icrs(self, lon: Any, lat: Any) -> tuple[np.ndarray, np.ndarray]:
         """Turn positions in degrees of this frame into ICRS."""
         if self.name == "icrs":
             return np.asarray(lon, dtype=float), np.asarray(lat, dtype=float)
-        return from_vectors(to_vectors(lon, lat) @ self.rotation.T)
+        return from_vectors(rotate(to_vectors(lon, lat), self.rotation.T))
 
     def icrs_vectors(self, lon: Any, lat: Any) -> np.ndarray:
         """Return ICRS unit vectors, shape (..., 3), of positions in degrees of this frame."""
-        return to_vectors(lon, lat) @ self.rotation.T
+        return rotate(to_vectors(lon, lat), self.rotation.T)
 
     @property
     def rotation(self) -> np.ndarray:
@@ -338,7 +338,7 @@ class PixelGeometry:
 def pixel_geometry(frame: SkyFrame, y: range, x: range) -> PixelGeometry:
     """Return positions and solid angles of the pixels `y` times `x` of `frame`."""
     lon, lat = frame.pixel_to_sky(*np.meshgrid(np.asarray(y), np.asarray(x), indexing="ij"))
-    vectors = to_vectors(lon, lat) @ frame.rotation.T
+    vectors = rotate(to_vectors(lon, lat), frame.rotation.T)
     omega = pixel_solid_angle(frame, y, x)
     for array in (vectors, omega):
         array.setflags(write=False)

@@ -144,7 +144,7 @@ def normalise_psf(values: FloatArray, rad_edges: ArrayLike) -> FloatArray:
     >>> (values @ np.diff(np.pi * np.deg2rad([0.0, 0.1, 0.2]) ** 2)).round(9)
     array([1.])
     """
-    total = values @ _ring_areas(rad_edges)
+    total = np.einsum("...r,r->...", values, _ring_areas(rad_edges))
     factor = np.divide(1.0, total, out=np.zeros_like(total), where=total > EMPTY_TOTAL)
     result: FloatArray = values * factor[..., np.newaxis]
     return result

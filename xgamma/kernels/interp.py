@@ -210,7 +210,8 @@ def interp_points(table: FloatArray, weights: Weights, fill: float = 0.0) -> Flo
         dense[index, points] = 1.0 - weight
         if number > 1:
             dense[index + 1, points] = weight
-        result = table @ dense
+        # not a matrix product: the threads of BLAS would fight those of Dask, and change the last bits
+        result = np.einsum("nm,mp->np", table, dense)
     else:
         slope = np.diff(table, axis=1, append=table[:, -1:])
         result = np.take(slope, index, axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["field_of_view", "from_vectors", "separation", "solid_angles", "to_vectors"]
+__all__ = ["field_of_view", "from_vectors", "rotate", "separation", "solid_angles", "to_vectors"]
 
 
 def to_vectors(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
@@ -50,8 +50,21 @@ def field_of_view(vectors: np.ndarray, lon: float, lat: float) -> tuple[np.ndarr
             [-np.sin(b) * np.cos(a), -np.sin(b) * np.sin(a), np.cos(b)],
         ]
     )
-    x, y, z = np.moveaxis(vectors @ axes.T, -1, 0)
+    x, y, z = np.moveaxis(rotate(vectors, axes.T), -1, 0)
     return np.rad2deg(np.arctan2(y, x)), np.rad2deg(np.arctan2(z, np.hypot(x, y)))
+
+
+def rotate(vectors: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return ``vectors @ matrix`` for row vectors of shape (..., 3).
+
+    Written out: a matrix product would wake a pool of BLAS threads for three multiplications, and its last
+    bits would depend on their number.
+    """
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    result = np.empty(vectors.shape)
+    for j in range(3):
+        result[..., j] = x * matrix[0, j] + y * matrix[1, j] + z * matrix[2, j]
+    return result
 
 
 def solid_angles(corners: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from astropy.coordinates import AltAz, SkyCoord
 
 from xgamma.dl3.pointing import Pointing, bundled_iers
 from xgamma.dl3.times import to_time
-from xgamma.kernels.sphere import field_of_view, from_vectors, to_vectors
+from xgamma.kernels.sphere import field_of_view, from_vectors, rotate, to_vectors
 
 __all__ = ["field_of_view_altaz"]
 
@@ -43,7 +43,7 @@ def field_of_view_altaz(
         for first, last in _steps(pointing, float(start), float(stop)):
             middle = 0.5 * (first + last)
             matrix, az, alt = _horizontal(pointing, middle)
-            lon, lat = field_of_view(vectors @ matrix, az, alt)
+            lon, lat = field_of_view(rotate(vectors, matrix), az, alt)
             yield (last - first) / total, lon, lat
 
 
@@ -63,7 +63,7 @@ def _rotation_angle(pointing: Pointing, time: float) -> float:
     matrix, az, alt = _horizontal(pointing, time)
     ra, dec = pointing.icrs(time)
     north = to_vectors(np.asarray(ra), np.asarray(min(dec + 0.1, 90.0)))
-    lon, lat = field_of_view(north @ matrix, az, alt)
+    lon, lat = field_of_view(rotate(north, matrix), az, alt)
     return float(np.rad2deg(np.arctan2(lon, lat)))
 
 

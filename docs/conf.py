@@ -63,7 +63,7 @@ SECTIONS = {
     "dl3": "Stores, observations and events",
     "coords": "Axes, grids and regions",
     "irf": "Instrument responses",
-    "reduce": "Data reduction",
+    "reduction": "Data reduction",
     "background": "Background",
     "estimators": "Estimators",
     "models": "Models",
@@ -118,7 +118,7 @@ def accessor_page() -> str:
         accessor = getattr(owner, "gamma", None)
         if accessor is None:
             continue
-        public = [n for n in sorted(vars(accessor)) if not n.startswith("_")]
+        public = [n for n in dir(accessor) if not n.startswith("_")]
         for kind, template in (
             ("method", "autosummary/accessor_method.rst"),
             ("attribute", "autosummary/accessor_attribute.rst"),

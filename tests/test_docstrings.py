@@ -9,8 +9,6 @@ import pytest
 
 import xgamma
 
-FUNCTIONS = [name for name in xgamma.__all__ if inspect.isfunction(getattr(xgamma, name))]
-
 
 def sections(text: str) -> dict[str, str]:
     """Split a numpydoc docstring at its underlined headings."""
@@ -31,9 +29,11 @@ def test_sections_and_names_are_read_from_a_docstring():
     assert documented_parameters(found["Parameters"]) == ["a", "b", "args"]
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", xgamma.__all__)
 def test_public_function_is_documented_in_full(name):
     function = getattr(xgamma, name)
+    if not inspect.isfunction(function):
+        return
     assert function.__doc__, f"{name} has no docstring"
     found = sections(function.__doc__)
     signature = inspect.signature(function)

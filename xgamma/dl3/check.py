@@ -214,10 +214,11 @@ def _check_events(hdu: fits.BinTableHDU, context: dict[str, Any]) -> Iterator[Fi
         if bad:
             yield "error", f"{bad} of {numbers.size} events have {name} NaN or infinite"
     with np.errstate(invalid="ignore"):
-        turned = int((values.get("ra", np.empty(0)) < 0).sum())
+        ra = values.get("ra", np.empty(0))
+        turned = int(((ra < 0) | (ra >= 360)).sum())
         if turned:
-            yield "warning", f"{turned} events have a negative ra, which is read as ra + 360 deg"
-        for name, low, high in (("ra", -360, 360), ("dec", -90, 90)):
+            yield "warning", f"{turned} events have a ra outside 0 to 360 deg, which is read modulo 360 deg"
+        for name, low, high in (("ra", -360, 720), ("dec", -90, 90)):
             outside = int(((values.get(name, np.empty(0)) < low) | (values.get(name, np.empty(0)) > high)).sum())
             if outside:
                 yield "error", f"{outside} events have {name} outside {low} to {high} deg"

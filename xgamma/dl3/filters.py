@@ -277,9 +277,17 @@ def _column_filter(name: str, bounds: Any) -> ColumnFilter:
         msg = f"{name}={bounds!r} must be (lower, upper); None leaves an end open"
         raise ValueError(msg)
     if name == "energy":
-        return ColumnFilter(name, *(None if b is None else float(to_value(b, "TeV", "energy")) for b in bounds))
-    # a quantity as text travels well and is converted when the unit of the column is known
-    return ColumnFilter(name, *(b if b is None or isinstance(b, (int, float, np.number)) else str(b) for b in bounds))
+        low, high = (None if b is None else float(to_value(b, "TeV", "energy")) for b in bounds)
+        return ColumnFilter(name, low, high)
+    lower, upper = (_as_bound(b) for b in bounds)
+    return ColumnFilter(name, lower, upper)
+
+
+def _as_bound(bound: Any) -> float | str | None:
+    """Return a bound that travels well: a quantity as text, converted when the unit of the column is known."""
+    if bound is None or isinstance(bound, str):
+        return bound
+    return float(bound) if isinstance(bound, (int, float, np.number)) else str(bound)
 
 
 def make_box(box: Any) -> BoxFilter:

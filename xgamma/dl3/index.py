@@ -284,11 +284,11 @@ def obs_table(
             if not known:
                 attrs["note"] = "the index gives no time reference (MJDREFI); the headers of the files do"
         variables[name] = (("obs", *(f"{name}_{i}" for i in range(data.ndim - 1))), data, attrs)
-    attrs: dict[str, Any] = {n: number for n in NUMBERS if (number := header_number(header, n)) is not None}
+    about: dict[str, Any] = {n: number for n in NUMBERS if (number := header_number(header, n)) is not None}
     for name in ("telescop", "instrume", "dataset", "observer"):
         if isinstance(header.get(name.upper()), str):
-            attrs[name] = header[name.upper()].strip()
-    table = xr.Dataset(variables, coords={"obs": ("obs", np.asarray(labels), {"long_name": "OBS_ID"})}, attrs=attrs)
+            about[name] = header[name.upper()].strip()
+    table = xr.Dataset(variables, coords={"obs": ("obs", np.asarray(labels), {"long_name": "OBS_ID"})}, attrs=about)
     _, first = np.unique(table["obs"].values, return_index=True)
     if first.size < table.sizes["obs"]:
         number = table.sizes["obs"] - first.size

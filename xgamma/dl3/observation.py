@@ -19,6 +19,7 @@ from xgamma.dl3.index import HduLocation, ObsId
 from xgamma.dl3.pointing import Pointing, read_pointing
 from xgamma.dl3.times import has_reference, to_tt_seconds
 from xgamma.io.fits_file import open_fits
+from xgamma.irf.rad_max import rad_max_from_aeff
 from xgamma.irf.read import read_irf
 
 __all__ = ["Observation", "ObservationFiles"]
@@ -146,7 +147,7 @@ class Observation:
 
     @property
     def rad_max(self) -> Response:
-        """Radius of the point-like selection: a table, or a single number from the RAD_MAX keyword."""
+        """Radius of the point-like selection: a table, or one bin with the RAD_MAX keyword."""
         return self._read(lambda files: files.irf("rad_max"))
 
     @property
@@ -318,11 +319,11 @@ class ObservationFiles:
 
     def _fixed_rad_max(self) -> xr.DataArray:
         aeff = self.irf("aeff") if "aeff" in self.observation.available else None
-        if aeff is None or not aeff.attrs.get("is_pointlike") or "rad_max" not in aeff.attrs:
-            msg = f"run {self.observation.obs_id} has no RAD_MAX table, nor a point-like response with the RAD_MAX keyword"
+        table = rad_max_from_aeff(aeff) if isinstance(aeff, xr.DataArray) else None
+        if table is None:
+            msg = f"run {self.observation.obs_id} has neither a RAD_MAX table nor a point-like response with RAD_MAX"
             raise ValueError(msg)
-        attrs = {"units": "deg", "long_name": "Radius of the selection"}
-        return xr.DataArray(float(aeff.attrs["rad_max"]), attrs=attrs, name="rad_max")
+        return table
 
     def _reversed_background(self) -> bool:
         if "events" not in self.observation.available:

@@ -14,6 +14,7 @@ from xgamma.coords.units import to_value
 from xgamma.dl3.filters import box_contains, make_box
 from xgamma.dl3.index import HduIndex, ObsId
 from xgamma.dl3.observation import Observation
+from xgamma.dl3.pointing import Pointing, header_location
 from xgamma.dl3.times import time_intervals, to_time, to_tt_seconds
 from xgamma.kernels.sphere import separation, to_vectors
 
@@ -116,12 +117,29 @@ def _rows_of(table: xr.Dataset, obs_id: Any) -> np.ndarray:
 
 
 def pointing_of(table: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return RA and Dec (ICRS, degrees) of all runs; NaN where the table does not say."""
+    """Return RA and Dec (ICRS, degrees) of all runs, of drift runs in their middle; NaN where not known."""
+    number = table.sizes["obs"]
+    ra, dec = (
+        table[n].values.astype(float).copy() if n in table else np.full(number, np.nan) for n in ("ra_pnt", "dec_pnt")
+    )
+    if not np.isfinite([ra, dec]).all():
+        _drift_pointings(table, ra, dec)
     missing = [n for n in ("ra_pnt", "dec_pnt") if n not in table]
-    if missing:
+    if missing and not np.isfinite(ra).any():
         msg = f"the observation table has no column {' and '.join(missing)}; it has {sorted(map(str, table.data_vars))}"
         raise ValueError(msg)
-    return table["ra_pnt"].values.astype(float), table["dec_pnt"].values.astype(float)
+    return ra, dec
+
+
+def _drift_pointings(table: xr.Dataset, ra: np.ndarray, dec: np.ndarray) -> None:
+    """Fill in the mid-run pointings of drift runs, for which the table gives a direction on the ground."""
+    site = header_location({k.upper(): v for k, v in table.attrs.items()})
+    if site is None or not all(n in table for n in ("alt_pnt", "az_pnt", "tstart", "tstop")):
+        return
+    for i in np.flatnonzero(~(np.isfinite(ra) & np.isfinite(dec))):
+        alt, az, start, stop = (float(table[n].values[i]) for n in ("alt_pnt", "az_pnt", "tstart", "tstop"))
+        if np.isfinite([alt, az, start, stop]).all():
+            ra[i], dec[i] = Pointing("drift", alt=alt, az=az, location=site).icrs(0.5 * (start + stop))
 
 
 def _nearest(table: xr.Dataset, center: SkyCoord) -> str:

@@ -100,7 +100,7 @@ def scan_files(paths: Iterable[Path], irfs: Path | None = None) -> tuple[HduInde
     ValueError
         If a file has no EVENTS HDU, two files have the same OBS_ID, or there are no files.
     """
-    shared = [] if irfs is None else _scan(irfs)[2]
+    shared = [] if irfs is None else [h for h in _scan(irfs)[2] if h.hdu_type in TYPES.values()]
     rows: list[tuple[ObsId, HduLocation]] = []
     headers: dict[ObsId, dict[str, Any]] = {}
     files: dict[ObsId, Path] = {}

@@ -21,6 +21,7 @@ from xgamma.dl3.index import HduIndex, HduLocation, ObsId
 from xgamma.dl3.pointing import Pointing
 from xgamma.dl3.times import J2000_HEADER, from_tt_seconds, has_reference, to_time
 from xgamma.io.fits_file import expand_path
+from xgamma.irf.write import irf_to_hdu
 
 if TYPE_CHECKING:
     from xgamma.dl3.store import Observations
@@ -222,8 +223,6 @@ def write_observation(
     ValueError
         If cards or columns are missing, or `gti` is empty.
     """
-    from xgamma.irf.write import irf_to_hdu
-
     if not gti.sizes["gti"]:
         msg = "a run needs at least one good time interval"
         raise ValueError(msg)

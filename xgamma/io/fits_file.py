@@ -136,7 +136,9 @@ def _checked(source: BinaryIO, file: Path) -> BinaryIO:
         source.seek(start)
         cards = _header_cards(source, file, number)
         if cards is None:
-            break
+            # what follows the last HDU is no FITS; astropy shall not see it
+            source.seek(0)
+            return BytesIO(source.read(start))
         end = source.tell() + _data_size(cards, file, number)
         if end > size:
             msg = f"{file} is truncated: HDU {number} ends at byte {end}, the file at {size}; fetch or make it again"
@@ -157,9 +159,9 @@ def _header_cards(source: BinaryIO, file: Path, number: int) -> dict[bytes, byte
     first = True
     while True:
         block = source.read(BLOCK)
-        if first and number and not block.startswith(b"XTENSION"):
+        if first and number and not b"XTENSION".startswith(block[:8]):
             return None
-        if len(block) < BLOCK and b"END".ljust(CARD) not in block:
+        if len(block) < BLOCK:
             msg = f"{file} is truncated inside the header of HDU {number}; fetch or make it again"
             raise OSError(msg)
         first = False

@@ -203,7 +203,7 @@ def _check_fresh(obj: xr.Dataset | xr.DataArray, name: str, values: tuple[np.nda
         return
     same = [np.array_equal(a, b) for i in known for a, b in zip((i.lo, i.hi, i.center), values, strict=True)]
     if len(known) < len(indexes) or not all(same):
-        msg = f"the coordinates of {name!r} do not fit its bins any more (after interp, assign_coords or swap_dims); rebin"
+        msg = f"the coordinates of {name!r} do not fit its bins any more (after interp or assign_coords); rebin instead"
         raise ValueError(msg)
 
 

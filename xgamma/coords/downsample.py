@@ -142,7 +142,9 @@ def _downsample(
     }
     if all(methods.get(n) == "sum" for n in ON_OFF):
         blocks["acceptance_off"] = _acceptance_off(cube, safe, blocks, factors)
-    return cube.drop_vars(list(blocks)).assign(blocks)[list(cube.data_vars)].assign_coords(coarse.coords())
+    rest = cube.drop_vars(list(blocks)).assign_coords(coarse.coords())
+    data = {n: blocks.get(n, rest.get(n)) for n in cube.data_vars}
+    return xr.Dataset({n: a.variable for n, a in data.items() if a is not None}, rest.coords, cube.attrs)
 
 
 def _method(array: xr.DataArray, rules: Mapping[str, str] | None) -> str:

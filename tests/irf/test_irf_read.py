@@ -76,9 +76,7 @@ def test_nodes_where_lo_equals_hi():
 
 
 def test_scalar_axis():
-    aeff = read_irf(
-        area_table(THETA_LO=([0.39], "deg"), THETA_HI=([0.41], "deg"), EFFAREA=([1.0, 2.0, 3.0], "m2"))
-    )
+    aeff = read_irf(area_table(THETA_LO=([0.39], "deg"), THETA_HI=([0.41], "deg"), EFFAREA=([1.0, 2.0, 3.0], "m2")))
     assert aeff.shape == (3, 1)
 
 

@@ -60,7 +60,9 @@ def test_interp_points_equals_scipy(number):
     nodes = np.cumsum(rng.uniform(0.1, 1, number))
     table = rng.normal(size=(4, number))
     points = rng.uniform(nodes[0] - 0.2, nodes[-1] + 0.2, (5, 6))
-    expected = [RegularGridInterpolator([nodes], row, bounds_error=False, fill_value=None)(points[..., None]) for row in table]
+    expected = [
+        RegularGridInterpolator([nodes], row, bounds_error=False, fill_value=None)(points[..., None]) for row in table
+    ]
     np.testing.assert_allclose(interp_points(table, bin_weights(nodes, points)), expected, rtol=1e-10, atol=1e-12)
 
 

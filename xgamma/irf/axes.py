@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from xgamma.coords.bins import bin_axis
+from xgamma.coords.bins import BinIndex, bin_axis
 from xgamma.kernels.interp import Scale, Weights, axis_limits, bin_weights
 
 __all__ = ["TableAxis", "response_array", "response_axis", "table_axis"]
@@ -101,12 +101,17 @@ def table_axis(irf: xr.DataArray | xr.Dataset, name: str) -> TableAxis:
     ValueError
         If the response has no such binned axis.
     """
-    try:
-        lo, hi, center = (np.atleast_1d(irf.coords[n].values) for n in (f"{name}_min", f"{name}_max", name))
-    except KeyError:
+    names = (f"{name}_min", f"{name}_max", name)
+    index = irf.xindexes.get(name)
+    if isinstance(index, BinIndex):
+        # chunk() makes the coordinates of the edges lazy, but not the index
+        lo, hi, center = index.lo, index.hi, index.center
+    elif name in irf.dims and all(n in irf.coords for n in names):
+        lo, hi, center = (np.atleast_1d(irf.coords[n].values) for n in names)
+    else:
         label = irf.attrs.get("hduclass", getattr(irf, "name", None) or "response")
         msg = f"the {label} response has no binned axis {name!r}; its dims are {tuple(irf.dims)}"
-        raise ValueError(msg) from None
+        raise ValueError(msg)
     scale: Scale = irf.coords[name].attrs.get("interp", AXES.get(name, ("", "lin", ""))[1])
     return TableAxis(name, center, lo, hi, scale, axis_limits(lo, hi, scale))
 

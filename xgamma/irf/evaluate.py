@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xgamma.coords.bins import axis_of
+from xgamma.coords.bins import bin_axis
 from xgamma.coords.units import canonical_attrs, to_unit, to_value
 from xgamma.irf.aeff import evaluate_aeff
-from xgamma.irf.axes import axis_coords
+from xgamma.irf.axes import axis_coords, table_axis
 from xgamma.irf.background import integrate_background
 from xgamma.irf.edisp import evaluate_edisp_kernel
 from xgamma.irf.psf import default_rad_axis, evaluate_psf_bins
@@ -188,12 +188,13 @@ def edisp_kernel(edisp: xr.DataArray, energy_true: Any, energy: xr.DataArray, of
 def _axis(value: Any, name: str) -> xr.DataArray:
     """A binned axis as it is, or values with a unit as a plain coordinate."""
     if isinstance(value, xr.DataArray) and f"{name}_min" in value.coords:
-        axis = axis_of(value, name)
-        lo, hi = axis[f"{name}_min"].values, axis[f"{name}_max"].values
-        if name != "energy_true" and not np.allclose(lo[1:], hi[:-1], rtol=1e-6, atol=1e-12):
+        table, attrs = table_axis(value, name), value[name].attrs
+        if name != "energy_true" and not np.allclose(table.lo[1:], table.hi[:-1], rtol=1e-6, atol=1e-12):
             msg = f"the bins of {name!r} have gaps; select a contiguous range first"
             raise ValueError(msg)
-        return axis
+        return bin_axis(
+            name, table.lo, table.hi, attrs.get("units", ""), table.scale, table.center, attrs.get("long_name")
+        )
     if name != "energy_true":
         msg = f"{name} must be a binned axis, for example from xgamma.coords.bins.energy_axis or bin_axis"
         raise ValueError(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -250,27 +251,36 @@ def containment(psf: PsfTable, energy_true: ArrayLike, offset: ArrayLike, rad: A
     energy = np.atleast_1d(np.asarray(energy_true, dtype=float))
     theta, r = np.asarray(offset, dtype=float), np.atleast_1d(np.asarray(rad, dtype=float))
     shape = _shape(energy, theta)
-    return _containment(psf, energy, theta, np.broadcast_to(r, (*shape, len(r))))
+    return _containment_function(psf, energy, theta)(np.broadcast_to(r, (*shape, len(r))))
 
 
-def _containment(psf: PsfTable, energy: FloatArray, offset: FloatArray, rad: FloatArray) -> FloatArray:
-    """Containment within `rad` of shape (n, ..., r), which may differ from function to function."""
+def _containment_function(psf: PsfTable, energy: FloatArray, offset: FloatArray) -> Callable[[FloatArray], FloatArray]:
+    """Return a function from separations (n, ..., r), which may differ between positions, to fractions."""
     if isinstance(psf, xr.DataArray):
         edges, cumulative = _cumulative_table(psf, energy, offset)
-        # a constant density makes the fraction linear in the square of the separation
-        index, weight, _ = bin_weights(edges**2, np.minimum(rad, edges[-1]) ** 2)
-        lower = np.take_along_axis(cumulative, index, axis=-1)
-        return np.asarray(lower + weight * (np.take_along_axis(cumulative, index + 1, axis=-1) - lower))
+
+        def of_table(rad: FloatArray) -> FloatArray:
+            # a constant density makes the fraction linear in the square of the separation
+            node, weight, _ = bin_weights(edges**2, np.minimum(rad, edges[-1]) ** 2)
+            lower = np.take_along_axis(cumulative, node, axis=-1)
+            return np.asarray(lower + weight * (np.take_along_axis(cumulative, node + 1, axis=-1) - lower))
+
+        return of_table
     if "gamma" in psf:
         gamma, sigma = (p[..., np.newaxis] for p in _parameters(psf, ("gamma", "sigma"), energy, offset))
         valid = (gamma > 1) & (sigma > 0)
         g, s = np.where(valid, gamma, 2.0), np.where(valid, sigma, 1.0)
         # expm1 and log1p keep the digits of a small fraction
-        return np.asarray(np.where(valid, -np.expm1((1 - g) * np.log1p(rad**2 / (2 * g * s**2))), 0.0))
-    result = np.zeros(rad.shape)
-    for sigma, content in _gaussians(psf, energy, offset):
-        result -= content[..., np.newaxis] * np.expm1(-0.5 * (rad / sigma[..., np.newaxis]) ** 2)
-    return result
+        return lambda rad: np.where(valid, -np.expm1((1 - g) * np.log1p(rad**2 / (2 * g * s**2))), 0.0)
+    components = [(sigma[..., np.newaxis], c[..., np.newaxis]) for sigma, c in _gaussians(psf, energy, offset)]
+
+    def of_gaussians(rad: FloatArray) -> FloatArray:
+        result = np.zeros(rad.shape)
+        for sigma, content in components:
+            result -= content * np.expm1(-0.5 * (rad / sigma) ** 2)
+        return result
+
+    return of_gaussians
 
 
 def _cumulative_table(psf: xr.DataArray, energy: FloatArray, offset: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -314,18 +324,16 @@ def containment_radius(psf: PsfTable, fraction: float, energy_true: ArrayLike, o
         raise ValueError(msg)
     energy = np.atleast_1d(np.asarray(energy_true, dtype=float))
     theta = np.asarray(offset, dtype=float)
-    if isinstance(psf, xr.DataArray):
-        edges, _ = _cumulative_table(psf, energy[:1], theta.ravel()[:1])
-        upper = np.full(_shape(energy, theta), edges[-1])
-    else:
-        upper = np.full(_shape(energy, theta), 180.0)
+    within = _containment_function(psf, energy, theta)
+    largest = float(table_axis(psf, "rad").edges[-1]) if isinstance(psf, xr.DataArray) else 180.0
+    upper = np.full((*_shape(energy, theta), 1), largest)
     lower = np.zeros_like(upper)
-    reached = _containment(psf, energy, theta, upper[..., np.newaxis])[..., 0] >= fraction
+    reached = within(upper) >= fraction
     for _ in range(BISECTIONS):
         middle = 0.5 * (lower + upper)
-        above = _containment(psf, energy, theta, middle[..., np.newaxis])[..., 0] >= fraction
+        above = within(middle) >= fraction
         upper, lower = np.where(above, middle, upper), np.where(above, lower, middle)
-    return np.where(reached, upper, np.nan)
+    return np.asarray(np.where(reached, upper, np.nan)[..., 0])
 
 
 def from_gauss(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from xgamma import accessor as accessor
 
 if TYPE_CHECKING:
+    from xgamma.analysis.analysis import Analysis
+    from xgamma.analysis.config import Config, read_config
     from xgamma.background.ring import adaptive_ring_background, ring_background
     from xgamma.coords.bins import energy_axis
     from xgamma.coords.cutout import cutout
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from xgamma.estimators.excess import excess_map
     from xgamma.estimators.significance import significance_distribution
     from xgamma.io.cube import open_cube, write_cube
-    from xgamma.io.fits_map import read_map, write_map
+    from xgamma.io.fits_map import read_map
+    from xgamma.io.fits_write import write_map
     from xgamma.reduction.info import info
     from xgamma.reduction.rebin import rebin, to_image
     from xgamma.reduction.stack import stack
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Where the public names live; each is imported when it is first used.
 _NAMES = {
+    "Analysis": "analysis.analysis",
+    "Config": "analysis.config",
     "Observations": "dl3.store",
     "Store": "dl3.store",
     "adaptive_ring_background": "background.ring",
@@ -42,6 +47,7 @@ _NAMES = {
     "info": "reduction.info",
     "open_cube": "io.cube",
     "open_store": "dl3.store",
+    "read_config": "analysis.config",
     "read_map": "io.fits_map",
     "rebin": "reduction.rebin",
     "reduce": "reduction.survey",
@@ -56,10 +62,12 @@ _NAMES = {
     "stack": "reduction.stack",
     "to_image": "reduction.rebin",
     "write_cube": "io.cube",
-    "write_map": "io.fits_map",
+    "write_map": "io.fits_write",
 }
 
 __all__ = [
+    "Analysis",
+    "Config",
     "Observations",
     "Store",
     "adaptive_ring_background",
@@ -72,6 +80,7 @@ __all__ = [
     "info",
     "open_cube",
     "open_store",
+    "read_config",
     "read_map",
     "rebin",
     "reduce",

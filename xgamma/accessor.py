@@ -57,7 +57,7 @@ class GammaDataArray(_Accessor):
     to_unit = Function("coords.units:to_unit")
     quantity = Function("coords.units:quantity")
     # files
-    to_fits = Function("io.fits_map:write_map")
+    to_fits = Function("io.fits_write:write_map")
     # pictures
     plot = Function("plot.sky:plot_map")
     plot_panels = Function("plot.sky:plot_panels")
@@ -81,7 +81,7 @@ class GammaDataset(_Accessor):
     # files
     to_zarr = Function("io.cube:to_zarr")
     to_netcdf = Function("io.cube:to_netcdf")
-    to_fits = Function("io.fits_cube:to_fits")
+    to_fits = Function("io.fits_write:to_fits")
     write = Function("io.cube:write_cube")
     # pictures
     peek = Function("plot.peek:peek_cube")

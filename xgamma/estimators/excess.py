@@ -372,11 +372,11 @@ def _add_flux(
             continue
         ending = name.removeprefix("excess")
         norm = result[name].variable / expected
-        label = LABELS[name].replace("excess", "{}").replace("Excess counts", "{}").replace("Excess", "{}")
+        label = LABELS[name].replace("Excess counts", "{0}").replace("Excess", "{0}").replace("excess", "{1}")
         if "norm" in settings.selection:
-            result[f"norm{ending}"] = norm.dims, norm.data, canonical_attrs("", label.format("norm"))
+            result[f"norm{ending}"] = norm.dims, norm.data, canonical_attrs("", label.format("Norm", "norm"))
         if "flux" in settings.selection:
             value = (norm * reference).transpose(*norm.dims)
-            result[f"flux{ending}"] = value.dims, value.data, canonical_attrs("cm-2 s-1", label.format("flux"))
+            result[f"flux{ending}"] = value.dims, value.data, canonical_attrs("cm-2 s-1", label.format("Flux", "flux"))
     result.attrs["spectrum"] = f"power law of index {index:g}"
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,10 @@ __all__ = ["Analysis", "Products"]
 log = logging.getLogger("xgamma")
 
 #: Methods of the background section that a map analysis can use.
-RING_METHODS = {"ring": ring_background, "adaptive_ring": adaptive_ring_background}
+RING_METHODS: dict[str, Callable[..., xr.Dataset]] = {
+    "ring": ring_background,
+    "adaptive_ring": adaptive_ring_background,
+}
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,16 @@ class Analysis:
         """Return the grid of the ``geom`` section."""
         geom = self.config.datasets.geom
         center = _position(geom.wcs.skydir, "datasets.geom.wcs.skydir")
-        axes = {name: _axis(getattr(geom.axes, name), name) for name in ("energy", "energy_true")}
         size = (geom.wcs.width.width, geom.wcs.width.height)
-        return sky_grid(center, size, geom.wcs.binsize, proj=geom.wcs.proj, irf_binsize=geom.wcs.binsize_irf, **axes)
+        return sky_grid(
+            center,
+            size,
+            geom.wcs.binsize,
+            proj=geom.wcs.proj,
+            irf_binsize=geom.wcs.binsize_irf,
+            energy=_axis(geom.axes.energy, "energy"),
+            energy_true=_axis(geom.axes.energy_true, "energy_true"),
+        )
 
     def reduce(self) -> xr.Dataset:
         """Return the lazy cube: reduced, with background, stacked if the configuration says so."""
@@ -145,10 +155,14 @@ class Analysis:
         assert section.method is not None
         function = RING_METHODS[section.method]
         try:
-            return function(image, exclusion=_exclusion(section, image), **options)
+            return function(image, exclusion=self.exclusion(image), **options)
         except TypeError as error:
             msg = f"datasets.background.parameters={options} do not fit the method {section.method!r}: {error}"
             raise ValueError(msg) from error
+
+    def exclusion(self, obj: xr.Dataset | xr.DataArray) -> xr.DataArray | None:
+        """Return the exclusion of the background section on the grid of `obj`: True where pixels may be used."""
+        return _exclusion(self.config.datasets.background, obj)
 
     def excess_map(self, cube: xr.Dataset | None = None) -> xr.Dataset:
         """Return the lazy excess and significance map of a cube, by default of `reduce`, all runs stacked."""
@@ -247,7 +261,7 @@ def _safe_masks(methods: list[str], parameters: Mapping[str, Any]) -> dict[str, 
     return {name: {k: v for k, v in parameters.items() if k in keys} for name, keys in known.items()}
 
 
-def _exclusion(section: Background, image: xr.Dataset) -> Any:
+def _exclusion(section: Background, image: xr.Dataset | xr.DataArray) -> xr.DataArray | None:
     """Exclusion of the background section: a FITS mask (0 where excluded), or regions."""
     if section.exclusion is None:
         return None

@@ -79,8 +79,9 @@ def write_products(analysis: Analysis, outdir: Any, *, overwrite: bool = False) 
     _write_text(files["info"], json.dumps(_numbers(table, cube), indent=1), overwrite)
     _write_text(files["config"], analysis.config.to_yaml(), overwrite)
     log.info("drawing")
+    exclusion = analysis.exclusion(maps)
     _draw(files["picture"], overwrite, lambda path: draw_maps(maps, path))
-    _draw(files["distribution"], overwrite, lambda path: draw_distribution(maps, path))
+    _draw(files["distribution"], overwrite, lambda path: draw_distribution(maps, path, exclusion))
     return Products(files, table)
 
 
@@ -120,8 +121,8 @@ def draw_maps(maps: xr.Dataset, path: Path, regions: Any = None) -> None:
     figure.savefig(path, dpi=110, format="png")
 
 
-def draw_distribution(maps: xr.Dataset, path: Path) -> None:
-    """Write a picture of the distribution of significances."""
+def draw_distribution(maps: xr.Dataset, path: Path, exclusion: xr.DataArray | None = None) -> None:
+    """Write a picture of the distribution of significances, outside of the exclusion where there is one."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -129,5 +130,5 @@ def draw_distribution(maps: xr.Dataset, path: Path) -> None:
 
     figure = Figure(figsize=(7, 5), layout="constrained")
     FigureCanvasAgg(figure)
-    plot_significance_distribution(maps["sqrt_ts"], ax=figure.add_subplot())
+    plot_significance_distribution(maps["sqrt_ts"], exclusion=exclusion, ax=figure.add_subplot())
     figure.savefig(path, dpi=110, format="png")

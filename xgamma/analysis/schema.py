@@ -87,7 +87,7 @@ def _clean(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
     if section is not None:
         return build(section, value, where)
     if value is None:
-        return item.default if item.default is not MISSING else item.default_factory()  # type: ignore[misc]
+        return item.default_factory() if item.default_factory is not MISSING else item.default
     return value if check is None else check(value, where)
 
 

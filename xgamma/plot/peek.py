@@ -234,7 +234,7 @@ def _draw_table(ax: Axes, cube: xr.Dataset, runs: dict[str, xr.DataArray]) -> No
     heading = ["Run", *columns]
     table = ax.table(cellText=rows, colLabels=heading, loc="upper center", cellLoc="right", edges="horizontal")
     table.auto_set_font_size(False)
-    table.set_fontsize(8)
+    table.set_fontsize(7)
     for (row, _), cell in table.get_celld().items():
         cell.set_height(1.0 / (TABLE_ROWS + 3))
         cell.set_edgecolor("0.8")

@@ -97,18 +97,18 @@ def test_files_are_opened_once_and_closed(make_store, monkeypatch):
     set_cache_size(0)
     run = open_store(make_store(1)).get(1)
     opened = []
-    original = observation_module.open_fits
+    original = observation_module.open_tables
 
     def spy(path):
         opened.append(path)
         return original(path)
 
-    monkeypatch.setattr(observation_module, "open_fits", spy)
+    monkeypatch.setattr(observation_module, "open_tables", spy)
     try:
         with run.open() as files:
             assert opened == []
             files.events(), files.gti(), files.header("events"), files.irf("aeff"), files.pointing(), files.livetime()
-            stream = files.hdu("events").fileinfo()["file"]
+            stream = files._open[opened[0]]
         assert len(opened) == 1
         assert stream.closed
     finally:

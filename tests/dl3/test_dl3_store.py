@@ -30,7 +30,7 @@ def no_files(monkeypatch):
         msg = f"{path} was opened"
         raise AssertionError(msg)
 
-    monkeypatch.setattr(observation_module, "open_fits", refuse)
+    monkeypatch.setattr(observation_module, "open_tables", refuse)
     monkeypatch.setattr(scan_module, "open_fits", refuse)
 
 

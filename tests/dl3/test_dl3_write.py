@@ -204,6 +204,7 @@ def test_gammapy_reads_what_we_write(gammapy_data, tmp_path):
     write_index(tmp_path, Store.from_files([path]).observations)
     code = f"""
 import warnings; warnings.simplefilter("ignore")
+import astropy.units as u
 from gammapy.data import DataStore
 run = DataStore.from_dir({str(tmp_path)!r}).obs(110380)
 print(len(run.events.table), run.observation_live_time_duration.to_value("s"))
@@ -212,8 +213,8 @@ print((run.gti.time_start[0].tt.mjd - 51544.5) * 86400)
 print((run.events.time[0].tt.mjd - 51544.5) * 86400)
 print(float(run.aeff.quantity.sum().to_value("cm2")))
 print(float(run.bkg.quantity.sum().to_value("s-1 TeV-1 sr-1")))
-print(float(run.psf.containment("0.1 deg", "1 TeV", "1 deg")))
-print(float(run.edisp.quantity.sum()), run.obs_info["RA_PNT"])
+print(float(run.psf.containment(0.1 * u.deg, energy_true=1 * u.TeV, offset=1 * u.deg)))
+print(float(run.edisp.quantity.sum()), run.get_pointing_icrs(run.tmid).ra.deg)
 """
     result = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     numbers = [float(v) for v in result.stdout.split()]

@@ -18,7 +18,7 @@ from xgamma.dl3.gti import gti_duration, gti_table, read_gti
 from xgamma.dl3.index import HduLocation, ObsId
 from xgamma.dl3.pointing import Pointing, read_pointing
 from xgamma.dl3.times import has_reference, to_tt_seconds
-from xgamma.io.fits_file import open_fits
+from xgamma.io.fits_table import FitsTable, FitsTables, open_tables
 from xgamma.irf.rad_max import rad_max_from_aeff
 from xgamma.irf.read import read_irf
 
@@ -205,10 +205,10 @@ class ObservationFiles:
     def __init__(self, observation: Observation, stack: ExitStack) -> None:
         self.observation = observation
         self._stack = stack
-        self._open: dict[str, fits.HDUList] = {}
+        self._open: dict[str, FitsTables] = {}
 
-    def hdu(self, hdu_type: str) -> fits.BinTableHDU:
-        """Return an HDU, for reading inside the ``with`` block.
+    def hdu(self, hdu_type: str) -> Any:
+        """Return an HDU (`~xgamma.io.fits_table.FitsTable`, or astropy's), for reading inside the ``with`` block.
 
         Raises
         ------
@@ -221,7 +221,7 @@ class ObservationFiles:
         file = location.file
         if file not in self._open:
             try:
-                self._open[file] = self._stack.enter_context(open_fits(file))
+                self._open[file] = self._stack.enter_context(open_tables(file))
             except FileNotFoundError as error:
                 msg = f"run {self.observation.obs_id}, {hdu_type!r}: {error}"
                 raise FileNotFoundError(msg) from None
@@ -233,7 +233,7 @@ class ObservationFiles:
                 f"which has {names}; correct the index (xgamma check lists all faults)"
             )
             raise ValueError(msg)
-        if not isinstance(found, fits.BinTableHDU):
+        if not isinstance(found, (FitsTable, fits.BinTableHDU)):
             msg = f"run {self.observation.obs_id}: HDU {location.hdu!r} ({hdu_type!r}) of {file} is no table"
             raise ValueError(msg)
         return found
@@ -355,7 +355,7 @@ class ObservationFiles:
         return gti_duration(self.gti()) * (1.0 - self.deadtime_fraction()) * fraction
 
 
-def find_hdu(hdus: fits.HDUList, location: HduLocation) -> Any:
+def find_hdu(hdus: fits.HDUList | FitsTables, location: HduLocation) -> Any:
     """Return the HDU of a location: by number, by name in any case, or by its class; None if there is none."""
     wanted = location.hdu
     if isinstance(wanted, int):
@@ -377,7 +377,7 @@ def _has_class(header: Any, hdu_type: str) -> bool:
     )
 
 
-def _cards(hdu: fits.BinTableHDU) -> dict[str, Any]:
+def _cards(hdu: FitsTable | fits.BinTableHDU) -> dict[str, Any]:
     """Return the cards of a header that say something of the run, in upper case."""
     return {k.upper(): v for k, v in header_attrs(hdu.header).items()}
 

@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -97,6 +98,21 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
     ...     print(hdus[0].data)
     [1 2 3]
     """
+    with open_source(path) as (source, _), fits.open(source, memmap=False, lazy_load_hdus=True) as hdus:
+        yield hdus
+
+
+@dataclass(frozen=True)
+class HduSpan:
+    """Where an HDU lies in a file: first byte of its header and of its data."""
+
+    header: int
+    data: int
+
+
+@contextmanager
+def open_source(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, list[HduSpan]]]:
+    """Open the bytes of a FITS file, expanded if they are gzipped, and say where its HDUs are; see `open_fits`."""
     file = expand_path(path)
     if file.is_dir():
         msg = f"{file} is a folder, not a FITS file"
@@ -110,9 +126,9 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
         magic = stream.read(2)
         stream.seek(0)
         source: BinaryIO = BytesIO(_gunzip(stream, file)) if magic == b"\x1f\x8b" else stream
-        source = _checked(source, file)
-        with fits.open(source, memmap=False, lazy_load_hdus=True) as hdus:
-            yield hdus
+        source, spans = _checked(source, file)
+        with source:
+            yield source, spans
 
 
 def _gunzip(stream: BinaryIO, file: Path) -> bytes:
@@ -123,8 +139,9 @@ def _gunzip(stream: BinaryIO, file: Path) -> bytes:
         raise OSError(msg) from error
 
 
-def _checked(source: BinaryIO, file: Path) -> BinaryIO:
+def _checked(source: BinaryIO, file: Path) -> tuple[BinaryIO, list[HduSpan]]:
     """Walk over all HDUs and check that the file holds what their headers promise."""
+    spans: list[HduSpan] = []
     size = source.seek(0, os.SEEK_END)
     source.seek(0)
     if source.read(6) != b"SIMPLE":
@@ -138,7 +155,8 @@ def _checked(source: BinaryIO, file: Path) -> BinaryIO:
         if cards is None:
             # what follows the last HDU is no FITS; astropy shall not see it
             source.seek(0)
-            return BytesIO(source.read(start))
+            return BytesIO(source.read(start)), spans
+        spans.append(HduSpan(start, source.tell()))
         end = source.tell() + _data_size(cards, file, number)
         if end > size:
             msg = f"{file} is truncated: HDU {number} ends at byte {end}, the file at {size}; fetch or make it again"
@@ -150,7 +168,7 @@ def _checked(source: BinaryIO, file: Path) -> BinaryIO:
         source.seek(0)
         source = BytesIO(source.read() + bytes(start - size))
     source.seek(0)
-    return source
+    return source, spans
 
 
 def _header_cards(source: BinaryIO, file: Path, number: int) -> dict[bytes, bytes] | None:

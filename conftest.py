@@ -6,6 +6,14 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# how long one example takes says more about the machine than about the code
+settings.register_profile("xgamma", deadline=None)
+settings.load_profile("xgamma")
+
+# several folders have a conftest.py; as a source of examples they would clash by their name
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
 
 # no window opens in a test; set before matplotlib is imported by anybody
 os.environ.setdefault("MPLBACKEND", "Agg")

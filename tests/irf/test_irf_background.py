@@ -138,6 +138,9 @@ def test_missing_energies():
     np.testing.assert_allclose(result, expected)
     assert result.attrs == bkg.attrs
     np.testing.assert_array_equal(bkg.values, data)
+    # a slightly negative neighbour counts as empty, without a warning
+    bkg[0, 0] = -1e-9
+    assert np.isfinite(interp_missing_energy(bkg)).all()
     # wide gaps too
     gaps = response_array(np.array([[8.0], [0], [0], [1.0], [0]]), [axes[0], axes[1][:1]], "b", "s-1 TeV-1 sr-1", "")
     np.testing.assert_allclose(interp_missing_energy(gaps)[:, 0], [8, 4, 2, 1, 0])

@@ -73,6 +73,35 @@ def test_offsets_in_blocks_and_both_ways(responses, monkeypatch):
     assert (kernel[..., offset > 6] == 0).all()
 
 
+def test_negative_densities_are_cut_after_interpolation():
+    # a few tables of H.E.S.S. DR1 dip below zero; the cut comes after the interpolation, before the sum
+    axes = [
+        response_axis("energy_true", [1.0, 2.0], [2.0, 4.0]),
+        response_axis("migra", [0.0, 0.5, 1.0], [0.5, 1.0, 1.5]),
+        response_axis("offset", [0.0, 1.0], [0.0, 1.0]),
+    ]
+    table = np.zeros((2, 3, 2))
+    table[..., 0], table[..., 1] = [-0.4, 1.0, 1.0], [0.2, 1.0, 1.0]
+    edisp = response_array(table, axes, "edisp", "", "")
+    kernel = evaluate_edisp_kernel(edisp, [0.5, 0.9], [2.0], [0.1, 1.0, 2.0, 3.0])[0]
+    np.testing.assert_allclose(kernel[:, 0], [0, 0.5, 0.5], atol=1e-12)
+    np.testing.assert_allclose(kernel[:, 1], np.array([0.9 * 0.14, 1, 1]) / 2.14, atol=1e-12)
+
+
+def test_run_with_negative_densities(gammapy_data):
+    from astropy.io import fits
+
+    from xgamma.irf.read import read_irf
+
+    with fits.open(gammapy_data / "hess-dl3-dr1/data/hess_dl3_dr1_obs_id_020517.fits.gz") as hdus:
+        edisp = read_irf(hdus["EDISP"])
+    assert float(edisp.min()) < 0
+    # gammapy 2.1: obs 20517, to_edisp_kernel(2.329484768917964 deg) with 15 true bins from 0.1 to 100 TeV and 10
+    # bins from 0.3 to 50 TeV, first row
+    kernel = evaluate_edisp_kernel(edisp, 2.329484768917964, [0.12589254117941673], np.geomspace(0.3, 50, 11))
+    np.testing.assert_allclose(kernel[0, :3], [0.07071385, 0.00091464, 0], atol=5e-9)
+
+
 def test_gaussian_kernel():
     migra_edges = np.linspace(0.2, 2.0, 3601)
     edisp = from_gauss(0.1, 0.05, migra=response_axis("migra", migra_edges[:-1], migra_edges[1:]), threshold=0)

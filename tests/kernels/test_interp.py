@@ -55,7 +55,7 @@ def test_single_node_is_constant():
 
 @pytest.mark.parametrize("number", [3, 6, 16, 17, 60])
 def test_interp_points_equals_scipy(number):
-    # both ways of the function: matrix product for few nodes, indexed access for many
+    # both ways to find the nodes: comparison with few, search among many
     rng = np.random.default_rng(number)
     nodes = np.cumsum(rng.uniform(0.1, 1, number))
     table = rng.normal(size=(4, number))

@@ -99,7 +99,7 @@ def _fill_gaps(rate: NDArray[np.float64]) -> NDArray[np.float64]:
     lower, upper, here = below[gap], above[gap], np.broadcast_to(position, rate.shape)[gap]
     flat = result.reshape(-1, number)
     row = np.broadcast_to(np.arange(flat.shape[0]).reshape(*rate.shape[:-1], 1), rate.shape)[gap]
-    log_lower, log_upper = np.log(flat[row, lower]), np.log(flat[row, upper])
+    log_lower, log_upper = (np.log(np.maximum(flat[row, end], RATE_FLOOR)) for end in (lower, upper))
     result[gap] = np.exp(log_lower + (log_upper - log_lower) * (here - lower) / (upper - lower))
     return result
 

@@ -121,8 +121,10 @@ def evaluate_edisp_kernel(
     in_energy, in_offset = axes[0].weights(energy, bounded=False), axes[2].weights(theta.ravel())
     table = interp_rows(_table(edisp), in_energy)
     result = np.zeros((len(energy), len(edges) - 1, theta.size))
-    # between nodes nothing can be negative, so that sums of the table can be interpolated instead of the table
+    # between nodes without negative values nothing has to be cut, so that sums of the table can be interpolated
+    # instead of the table
     rows, points = (_inside(w, len(a.center)) for w, a in ((in_energy, axes[0]), (in_offset, axes[2])))
+    rows &= table.min(axis=(1, 2)) >= 0
     ratios = edges / energy[:, np.newaxis]
     _fill(result, rows, points, table, in_offset, axes[1], ratios, exact=False)
     _fill(result, rows, in_offset.valid & ~points, table, in_offset, axes[1], ratios, exact=True)

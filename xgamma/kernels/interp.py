@@ -25,8 +25,8 @@ Scale = Literal["log", "lin"]
 #: a logarithm and back, or out of files, and are known to a rounding.
 EDGE_TOLERANCE = 1e-12
 
-#: Up to so many nodes a dense matrix product beats indexed access.
-DENSE_NODES = 16
+#: Up to so many nodes comparing with each is faster than a search.
+FEW_NODES = 16
 
 #: Below this difference of logarithms the logarithmic mean is taken from its series.
 SMALL_STEP = 1e-4
@@ -140,7 +140,7 @@ def bin_weights(
 
 def _lower_node(grid: FloatArray, points: FloatArray) -> NDArray[np.intp]:
     """Position of the last node at or below each point, at most the last but one."""
-    if len(grid) <= DENSE_NODES:
+    if len(grid) <= FEW_NODES:
         index = np.zeros(points.shape, dtype=np.intp)
         for node in grid[1:-1]:
             index += points >= node
@@ -203,20 +203,15 @@ def interp_points(table: FloatArray, weights: Weights, fill: float = 0.0) -> Flo
     """
     shape = weights.node.shape
     index, weight, valid = weights.node.ravel(), weights.weight.ravel(), weights.valid.ravel()
-    number = table.shape[1]
-    if number <= DENSE_NODES:
-        dense = np.zeros((number, len(index)))
-        points = np.arange(len(index))
-        dense[index, points] = 1.0 - weight
-        if number > 1:
-            dense[index + 1, points] = weight
-        # not a matrix product: the threads of BLAS would fight those of Dask, and change the last bits
-        result = np.einsum("nm,mp->np", table, dense)
-    else:
-        slope = np.diff(table, axis=1, append=table[:, -1:])
-        result = np.take(slope, index, axis=1)
-        result *= weight
-        result += np.take(table, index, axis=1)
+    slope = np.diff(table, axis=1, append=table[:, -1:])
+    result = np.empty((len(table), len(index)))
+    lower = np.empty(len(index))
+    # row by row everything stays in the cache; a matrix product would bring the threads of BLAS, which fight
+    # those of Dask and change the last bits
+    for values, step, row in zip(table, slope, result, strict=True):
+        np.take(step, index, out=row, mode="clip")
+        row *= weight
+        row += np.take(values, index, out=lower, mode="clip")
     if not valid.all():
         result[:, ~valid] = fill
     return result.reshape(table.shape[0], *shape)

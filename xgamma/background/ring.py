@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from xgamma.background.correlate import convolve_sky, map_halo, positive_angle
+from xgamma.background.correlate import convolve_all, map_halo, positive_angle, stack_parts
 from xgamma.coords.grid import pixel_scale
 from xgamma.coords.regions import region_mask
 from xgamma.coords.sky import SkyGrid, grid_of
@@ -86,7 +86,8 @@ def ring_background(
     ring = Annulus(geometry.r_in, geometry.r_in + geometry.width, geometry.pixel)
     counts, background = _usable(cube, geometry.exclusion, safe_only)
     settings = f"ring_background(r_in={geometry.r_in:g} deg, width={geometry.width:g} deg)"
-    return _on_off(cube, convolve_sky(counts, ring), convolve_sky(background, ring), settings)
+    counts_off, acceptance_off = convolve_all([counts, background], ring)
+    return _on_off(cube, counts_off, acceptance_off, settings)
 
 
 def adaptive_ring_background(
@@ -161,7 +162,7 @@ def adaptive_ring_background(
     disc = Annulus(0.0, radius, geometry.pixel)
     counts, background = _usable(cube, geometry.exclusion, safe_only)
     acceptance = _finite(cube["background"].variable.transpose(..., "y", "x"))
-    parts = _stack([counts, background, acceptance])
+    parts = stack_parts([counts, background, acceptance])
     depth = tuple(max(r.depth[axis] for r in (*rings, disc)) for axis in (0, 1))
     data = map_halo(
         _adaptive_block,
@@ -318,14 +319,6 @@ def _rings(geometry: _Geometry, r_out_max: Any, stepsize: Any, method: str) -> l
         msg = f"method={method!r} must be 'fixed_width' or 'fixed_r_in'"
         raise ValueError(msg)
     return [Annulus(float(a), float(b), geometry.pixel) for a, b in radii]
-
-
-def _stack(arrays: list[xr.Variable]) -> xr.Variable:
-    """Put arrays along a first dimension ``_part``, with equal dims and chunks."""
-    dims = max((a.dims for a in arrays), key=len)
-    shape = {d: a.sizes[d] for a in arrays for d in a.dims}
-    stack = xr.Variable.concat([a.set_dims(shape).transpose(*dims) for a in arrays], "_part")
-    return stack.chunk({"_part": -1}) if stack.chunks is not None else stack
 
 
 def _adaptive_block(block: np.ndarray, rings: tuple[Annulus, ...], disc: Annulus, threshold: float) -> np.ndarray:

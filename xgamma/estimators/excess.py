@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xgamma.background.correlate import convolve_sky, positive_angle
+from xgamma.background.correlate import convolve_all, positive_angle
 from xgamma.coords.energy_groups import energy_groups, sum_groups
 from xgamma.coords.grid import pixel_scale
 from xgamma.coords.sky import grid_of
@@ -250,15 +250,18 @@ def _group_sums(cube: xr.Dataset, keep: xr.Variable, groups: list[slice], on_off
 
 
 def _model_parts(sums: dict[str, xr.Variable], disc: Annulus) -> dict[str, xr.Variable]:
-    return {name: convolve_sky(sums[name], disc) for name in ("counts", "background")}
+    names = ["counts", "background"]
+    return dict(zip(names, convolve_all([sums[n] for n in names], disc), strict=True))
 
 
 def _on_off_parts(sums: dict[str, xr.Variable], disc: Annulus, correlate_off: bool) -> dict[str, xr.Variable]:
-    counts = convolve_sky(sums["counts"], disc)
-    acceptance = convolve_sky(sums["acceptance"], disc)
+    names = ["counts", "acceptance"]
     if correlate_off:
-        counts_off, off = (convolve_sky(sums[n], disc) for n in ("counts_off", "acceptance_off"))
-        background = convolve_sky(sums["background"], disc)
+        names += ["counts_off", "acceptance_off", "background"]
+    discs = dict(zip(names, convolve_all([sums[n] for n in names], disc), strict=True))
+    counts, acceptance = discs["counts"], discs["acceptance"]
+    if correlate_off:
+        counts_off, off, background = (discs[n] for n in ("counts_off", "acceptance_off", "background"))
         measured = background / counts_off.where(counts_off > 0, 1.0)
         alpha = measured.where(counts_off > 0, acceptance / off.where(off > 0))
     else:
@@ -362,8 +365,8 @@ def _add_flux(
         msg = "norm and flux need an energy axis"
         raise ValueError(msg)
     expected = sum_groups(reference_counts(cube, index).where(keep, 0.0), groups)
-    area = convolve_sky(inside.astype(float), disc)
-    expected = convolve_sky(expected.transpose(*inside.dims), disc) / area.where(area > 0)
+    area, total = convolve_all([inside.astype(float), expected.transpose(*inside.dims)], disc)
+    expected = total / area.where(area > 0)
     expected = expected.where(expected > 0)
     flux = power_law_flux(energy["energy_min"].values, energy["energy_max"].values, index)
     reference = xr.Variable("energy", flux)

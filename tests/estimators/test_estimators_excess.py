@@ -259,9 +259,10 @@ def test_masks_add_up():
     assert_array_equal(np.isnan(maps.ts.values), ~(cube.mask_safe.values & fit & extra))
 
 
-def test_counts_that_are_not_finite_are_masked():
-    cube = make_cube(on_off=False)
-    cube.counts.values[1, 8, 8] = np.nan
+@pytest.mark.parametrize("name", ["counts", "background", "counts_off", "acceptance_off"])
+def test_pixels_that_are_not_finite_are_masked(name):
+    cube = make_cube(on_off=name.endswith("_off"))
+    cube[name].values[1, 8, 8] = np.nan
     maps = excess_map(cube, "0.2 deg")
     assert np.isnan(maps.ts.values[1, 8, 8])
     assert np.isfinite(maps.ts.values[1, 8, 9])

@@ -114,8 +114,9 @@ def excess_map(
     xarray.Dataset
         ``counts``, ``background``, ``excess``, ``ts``, ``sqrt_ts``, ``excess_err`` and what `selection` asks for
         (``excess_errn``, ``excess_errp``, ``excess_ul``, ``excess_sensitivity``; ``norm``, ``flux`` with the same
-        endings), dims (..., energy, y, x). Lazy if the cube is lazy. NaN outside the mask, and where the statistic
-        has no answer: no off counts and no acceptance to tell alpha; a sensitivity without background.
+        endings), dims (..., energy, y, x). Lazy if the cube is lazy. NaN outside the mask, where an input is not
+        finite, and where the statistic has no answer: no off counts and no acceptance to tell alpha; a sensitivity
+        without background.
 
     Raises
     ------
@@ -213,6 +214,10 @@ def _mask(cube: xr.Dataset, mask: xr.DataArray | None) -> xr.Variable:
     """Return the pixels that count, with all dims of the counts."""
     counts = cube["counts"].variable.transpose(..., "y", "x")
     keep: xr.Variable = counts.copy(data=np.isfinite(counts.data))
+    # one NaN would spread over its whole plane
+    for name in ("counts_off", "acceptance", "acceptance_off") if "counts_off" in cube else ("background",):
+        array = cube[name].variable
+        keep = keep & array.copy(data=np.isfinite(array.data))
     masks = [cube[n].variable for n in ("mask_safe", "mask_fit") if n in cube]
     if mask is not None:
         if not isinstance(mask, xr.DataArray) or mask.dtype != bool:
@@ -239,7 +244,7 @@ def _group_sums(cube: xr.Dataset, keep: xr.Variable, groups: list[slice], on_off
         arrays["background"] = arrays["acceptance"] / off.where(off > 0, np.inf) * arrays["counts_off"]
     if on_off:
         # without acceptance there is no background: whatever stands there must not enter a sum
-        arrays["background"] = arrays["background"].where(arrays["acceptance_off"] > 0, 0.0)
+        arrays["background"] = arrays["background"].where(arrays["acceptance_off"] > 0, 0.0).fillna(0.0)
     sums = {n: sum_groups(a.where(keep, 0.0).transpose(*keep.dims), groups) for n, a in arrays.items()}
     if on_off and any(g.stop - g.start > 1 for g in groups):
         # bins of unlike alpha: the off acceptance that keeps the sum of the background

@@ -11,6 +11,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 
 import xgamma.dl3.observation as observation_module
@@ -18,6 +19,7 @@ from xgamma.dl3.cache import ByteCache, cache, set_cache_size
 from xgamma.dl3.index import HduLocation
 from xgamma.dl3.observation import Observation
 from xgamma.dl3.pointing import Pointing
+from xgamma.dl3.select import event_offset
 from xgamma.dl3.store import Store, open_store
 
 #: gammapy 2.1: obs.observation_live_time_duration, obs.gti.time_sum, start and stop (seconds since J2000 TT), number
@@ -376,3 +378,15 @@ def test_pointing_table():
     assert dec[1] == pytest.approx(30.0)
     with pytest.raises(ValueError, match="outside the pointing table"):
         pointing.icrs(21.0)
+
+
+def test_offsets_of_a_drift_run_follow_the_sky(make_run):
+    run = Store.from_files([make_run(1, OBS_MODE="DRIFT", ALT_PNT=70.0, AZ_PNT=180.0)]).get(1)
+    events = run.events
+    ra, dec = run.pointing.icrs(events.time.values)
+    assert ra[-1] - ra[0] > 3  # a thousand seconds
+    sky = SkyCoord(events.ra.values, events.dec.values, unit="deg")
+    offset = sky.separation(SkyCoord(ra, dec, unit="deg")).deg
+    np.testing.assert_allclose(event_offset(events, run.pointing), offset, rtol=1e-9)
+    limit = float(np.median(offset))
+    assert run.filter(offset=f"{limit} deg").events.sizes["event"] == (offset < limit).sum() == 25

@@ -233,6 +233,7 @@ def test_hawc_like_index(make_run, tmp_path):
         open_store(folder, event_type="B17")
     store = open_store(folder, event_type="B3C0")
     assert store.obs_ids == (label,)
+    assert open_store(folder, event_type=3).obs_ids == (label,)
     run = store.select(label)[0]
     assert run.events.sizes["event"] == 50
     assert run.available == ("events", "gti", "psf", "edisp", "bkg")

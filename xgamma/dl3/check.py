@@ -101,6 +101,12 @@ def check_store(path: str | os.PathLike[str]) -> list[Fault]:
     ------
     FileNotFoundError
         If the path does not exist.
+
+    Examples
+    --------
+    >>> from xgamma.io.sample import sample_path
+    >>> check_store(sample_path("survey"))
+    []
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -107,6 +107,11 @@ def download(
         checksum says (it is not kept).
     OSError
         If a file cannot be fetched; those that were fetched stay, and a second call goes on from there.
+
+    Examples
+    --------
+    >>> download("magic", "data")  # doctest: +SKIP
+    PosixPath('data/magic')
     """
     import pooch
 

@@ -96,6 +96,15 @@ def read_events(
     Notes
     -----
     GADF, section "EVENTS".
+
+    Examples
+    --------
+    >>> units = {"TIME": "s", "RA": "deg", "DEC": "deg", "ENERGY": "GeV"}
+    >>> columns = [fits.Column(name, "D", unit=unit, array=np.ones(2)) for name, unit in units.items()]
+    >>> hdu = fits.BinTableHDU.from_columns(columns)
+    >>> hdu.header.update({"MJDREFI": 51544, "MJDREFF": 0.5, "TIMESYS": "TT"})
+    >>> read_events(hdu).energy.values
+    array([0.001, 0.001])
     """
     if on_bad not in ("raise", "drop"):
         msg = f"on_bad={on_bad!r} must be 'raise' or 'drop'"

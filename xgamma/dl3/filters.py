@@ -18,6 +18,8 @@ from xgamma.dl3.times import time_intervals
 if TYPE_CHECKING:
     from regions import SkyRegion
 
+    from xgamma.dl3.pointing import Pointing
+
 __all__ = [
     "BoxFilter",
     "ColumnFilter",
@@ -72,6 +74,12 @@ class BoxFilter:
         Full size in coordinate degrees.
     frame
         ``"icrs"`` or ``"galactic"``.
+
+    Examples
+    --------
+    >>> events = xr.Dataset({"ra": ("event", [10.0, 12.0]), "dec": ("event", [0.0, 0.0])})
+    >>> BoxFilter(10.0, 0.0, 1.0, 1.0)(events).ra.values
+    array([10.])
     """
 
     lon: float
@@ -97,7 +105,16 @@ def box_contains(
 
 @dataclass(frozen=True)
 class RegionFilter:
-    """Keep events inside (or outside) a sky region of the `regions` package."""
+    """Keep events inside (or outside) a sky region of the `regions` package.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from regions import CircleSkyRegion
+    >>> events = xr.Dataset({"ra": ("event", [10.0, 12.0]), "dec": ("event", [0.0, 0.0])})
+    >>> RegionFilter(CircleSkyRegion(SkyCoord(10, 0, unit="deg"), 1 * u.deg), inverted=True)(events).ra.values
+    array([12.])
+    """
 
     region: SkyRegion
     inverted: bool = False
@@ -111,15 +128,22 @@ class RegionFilter:
 
 @dataclass(frozen=True)
 class OffsetFilter:
-    """Keep events with ``offset_min <= offset < offset_max`` (degrees) from the pointing in the header."""
+    """Keep events with ``offset_min <= offset < offset_max`` (degrees) from the pointing.
+
+    Examples
+    --------
+    >>> events = xr.Dataset({"ra": ("event", [10.0, 12.0]), "dec": ("event", [0.0, 0.0])})
+    >>> OffsetFilter(offset_max=1.0)(events.assign_attrs(ra_pnt=10.0, dec_pnt=0.0)).ra.values
+    array([10.])
+    """
 
     offset_min: float = 0.0
     offset_max: float = np.inf
     livetime_fraction: float = 1.0
 
-    def __call__(self, events: xr.Dataset) -> xr.Dataset:
-        """Return the selected events."""
-        offset = event_offset(events).values
+    def __call__(self, events: xr.Dataset, pointing: Pointing | None = None) -> xr.Dataset:
+        """Return the selected events; `pointing` replaces the position in the header."""
+        offset = event_offset(events, pointing).values
         return select_mask(events, (offset >= self.offset_min) & (offset < self.offset_max))
 
 
@@ -254,8 +278,16 @@ class ObservationFilter:
         """Part of the livetime within the good time intervals that the event filters keep."""
         return float(np.prod([f.livetime_fraction for f in self.events]))
 
-    def filter_events(self, events: xr.Dataset) -> xr.Dataset:
-        """Return the events that pass."""
+    def filter_events(self, events: xr.Dataset, pointing: Pointing | None = None) -> xr.Dataset:
+        """Return the events that pass.
+
+        Parameters
+        ----------
+        events
+            Event list.
+        pointing
+            For cuts on the offset of runs that drift or have a pointing table; otherwise the header is enough.
+        """
         if self.time:
             time = events["time"].values
             keep = np.zeros(time.shape, dtype=bool)
@@ -264,7 +296,7 @@ class ObservationFilter:
                 keep |= (time >= start) & (time < stop)
             events = select_mask(events, keep)
         for one in self.events:
-            events = one(events)
+            events = one(events, pointing) if isinstance(one, OffsetFilter) else one(events)
         return events
 
     def filter_gti(self, gti: xr.Dataset) -> xr.Dataset:

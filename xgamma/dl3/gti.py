@@ -104,6 +104,11 @@ def read_gti(hdu: fits.BinTableHDU, default_header: Mapping[str, Any] | None = N
     Notes
     -----
     GADF, section "GTI".
+
+    Examples
+    --------
+    >>> read_gti(gti_to_hdu(gti_table([0.0], [10.0]))).gti_stop.values
+    array([10.])
     """
     header: Mapping[str, Any] = hdu.header
     if not has_reference(header):

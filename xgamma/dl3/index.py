@@ -44,6 +44,11 @@ class HduLocation:
         Name or number of the HDU; an empty name means: the one of this class.
     alternative
         File to look for if there is none at `path`.
+
+    Examples
+    --------
+    >>> HduLocation("events", "events", "run.fits", "EVENTS").file
+    'run.fits'
     """
 
     hdu_type: str
@@ -143,7 +148,7 @@ def _index_table(
         return tables[0][1]
     wanted = str(event_type)
     for number, hdu in tables:
-        if labels[number] == wanted:
+        if wanted in (labels[number], str(number)):
             return hdu
     msg = f"{path} has no index table for event_type={event_type!r}; it has {sorted(labels.values())}"
     raise ValueError(msg)
@@ -185,6 +190,13 @@ def read_hdu_index(path: Path, event_type: int | str | None = None) -> HduIndex:
     A path is BASE_DIR (or the folder of the index) / FILE_DIR / FILE_NAME, and if there is no such
     file FILE_DIR / FILE_NAME as it stands. Variables of the environment in FILE_DIR are expanded.
     GADF, section "HDU index table".
+
+    Examples
+    --------
+    >>> from xgamma.io.sample import sample_path
+    >>> index = read_hdu_index(sample_path("survey", "hdu-index.fits.gz"))
+    >>> index.types(1)[:2]
+    ('events', 'gti')
     """
     with open_fits(path) as hdus:
         table = _index_table(hdus, ("OBS_ID", "HDU_TYPE", "HDU_CLASS", "FILE_NAME"), event_type, path)
@@ -245,6 +257,13 @@ def read_obs_index(path: Path, event_type: int | str | None = None) -> xr.Datase
     ------
     ValueError
         If there is no table with OBS_ID.
+
+    Examples
+    --------
+    >>> from xgamma.io.sample import sample_path
+    >>> table = read_obs_index(sample_path("survey", "obs-index.fits.gz"))
+    >>> table.ra_pnt.attrs["units"]
+    'deg'
     """
     with open_fits(path) as hdus:
         try:

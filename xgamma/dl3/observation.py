@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from xgamma.dl3.cache import cache, file_key
 from xgamma.dl3.events import header_attrs, read_events
-from xgamma.dl3.filters import ObservationFilter
+from xgamma.dl3.filters import ObservationFilter, OffsetFilter
 from xgamma.dl3.gti import gti_duration, gti_table, read_gti
 from xgamma.dl3.index import HduLocation, ObsId
 from xgamma.dl3.pointing import Pointing, read_pointing
@@ -260,7 +260,8 @@ class ObservationFiles:
         events = read_events(self.hdu("events"), needed, run.on_bad, where=run.location("events").file)
         events.attrs["obs_id"] = run.obs_id
         if cut is not None:
-            events = cut.filter_events(events)
+            moving = self.pointing() if any(isinstance(f, OffsetFilter) for f in cut.events) else None
+            events = cut.filter_events(events, moving)
         return events if columns is None else events[[c.lower() for c in columns]]
 
     def gti(self) -> xr.Dataset:

@@ -177,6 +177,13 @@ def read_pointing(hdu: fits.BinTableHDU, default_header: Mapping[str, Any] | Non
     ------
     ValueError
         If columns are missing, empty, or the times are not strictly ascending.
+
+    Examples
+    --------
+    >>> data = {"TIME": [0.0, 10.0], "RA_PNT": [83.0, 84.0], "DEC_PNT": [0.0, 0.0]}
+    >>> columns = [fits.Column(name, "D", array=values) for name, values in data.items()]
+    >>> read_pointing(fits.BinTableHDU.from_columns(columns)).icrs(5.0)
+    (83.5, 0.0)
     """
     header: dict[str, Any] = {**(default_header or {}), **dict(hdu.header)}
     time = read_column(hdu, "TIME", unit="s", assume="s", where=where)

@@ -10,6 +10,7 @@ from astropy.coordinates import SkyCoord
 
 from xgamma.coords.units import canonical_attrs, to_value
 from xgamma.dl3.gti import gti_contains, gti_table, gti_union
+from xgamma.dl3.pointing import Pointing
 from xgamma.dl3.times import time_intervals
 from xgamma.kernels.sphere import separation, to_vectors
 
@@ -167,13 +168,13 @@ def event_separation(events: xr.Dataset, position: SkyCoord) -> xr.DataArray:
     return _separation(events, float(icrs.ra.deg), float(icrs.dec.deg))
 
 
-def _separation(events: xr.Dataset, ra: float, dec: float) -> xr.DataArray:
+def _separation(events: xr.Dataset, ra: Any, dec: Any) -> xr.DataArray:
     center = to_vectors(np.asarray(ra), np.asarray(dec))
     values = separation(to_vectors(_column(events, "ra"), _column(events, "dec")), center)
     return xr.DataArray(values, dims="event", attrs=canonical_attrs("deg", "Separation"))
 
 
-def event_offset(events: xr.Dataset, pointing: SkyCoord | None = None) -> xr.DataArray:
+def event_offset(events: xr.Dataset, pointing: SkyCoord | Pointing | None = None) -> xr.DataArray:
     """Return the angle between each event and the pointing of its run.
 
     Parameters
@@ -181,7 +182,7 @@ def event_offset(events: xr.Dataset, pointing: SkyCoord | None = None) -> xr.Dat
     events
         Event list.
     pointing
-        Default: RA_PNT and DEC_PNT of the header.
+        Default: RA_PNT and DEC_PNT of the header. A `Pointing` is evaluated at the time of each event.
 
     Raises
     ------
@@ -195,6 +196,8 @@ def event_offset(events: xr.Dataset, pointing: SkyCoord | None = None) -> xr.Dat
     >>> float(event_offset(events)[0].round(9))
     1.0
     """
+    if isinstance(pointing, Pointing):
+        return _separation(events, *pointing.icrs(_column(events, "time")))
     if pointing is not None:
         return event_separation(events, pointing)
     try:
@@ -205,7 +208,7 @@ def event_offset(events: xr.Dataset, pointing: SkyCoord | None = None) -> xr.Dat
 
 
 def select_offset(
-    events: xr.Dataset, offset_min: Any = None, offset_max: Any = None, pointing: SkyCoord | None = None
+    events: xr.Dataset, offset_min: Any = None, offset_max: Any = None, pointing: SkyCoord | Pointing | None = None
 ) -> xr.Dataset:
     """Keep events with ``offset_min <= offset < offset_max`` from the pointing.
 
@@ -217,6 +220,13 @@ def select_offset(
         Angles, for example ``"2.5 deg"``.
     pointing
         See `event_offset`.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> events = xr.Dataset({"ra": ("event", [10.0, 12.0]), "dec": ("event", [0.0, 0.0])})
+    >>> select_offset(events, offset_max="1 deg", pointing=SkyCoord(10, 0, unit="deg")).ra.values
+    array([10.])
     """
     values = event_offset(events, pointing).values
     keep = np.ones(values.shape, dtype=bool)
@@ -243,6 +253,14 @@ def select_rad_max(events: xr.Dataset, rad_max: xr.DataArray, position: SkyCoord
     -----
     The radius is that of the bin that holds energy and offset of the event, the nearest bin outside
     of the table.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> events = xr.Dataset({"ra": ("event", [10.0, 12.0]), "dec": ("event", [0.0, 0.0])})
+    >>> events.attrs.update(ra_pnt=10.0, dec_pnt=0.5)
+    >>> select_rad_max(events, xr.DataArray(0.1), SkyCoord(10, 0, unit="deg")).ra.values
+    array([10.])
     """
     offsets = event_offset(events).values
     limit = np.full(offsets.shape, np.nan)
@@ -278,13 +296,32 @@ def select_region(events: xr.Dataset, region: SkyRegion, inverted: bool = False)
         that touches the sky in their centre.
     inverted
         Keep what lies outside.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import xarray as xr
+    >>> from regions import CircleSkyRegion
+    >>> events = xr.Dataset({"ra": ("event", [10.0, 12.0]), "dec": ("event", [0.0, 0.0])})
+    >>> center = SkyCoord(10, 0, unit="deg")
+    >>> select_region(events, CircleSkyRegion(center, 1 * u.deg)).ra.values
+    array([10.])
     """
     inside = region_contains(region, _column(events, "ra"), _column(events, "dec"))
     return select_mask(events, ~inside if inverted else inside)
 
 
 def region_contains(region: SkyRegion, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Say for each position (ICRS, degrees) whether it lies in the region; see `select_region`."""
+    """Say for each position (ICRS, degrees) whether it lies in the region; see `select_region`.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from regions import RectangleSkyRegion
+    >>> box = RectangleSkyRegion(SkyCoord(10, 0, unit="deg"), 2 * u.deg, 1 * u.deg)
+    >>> region_contains(box, np.array([10.9, 10.0]), np.array([0.0, 0.9]))
+    array([ True, False])
+    """
     from regions import CircleAnnulusSkyRegion, CircleSkyRegion, CompoundSkyRegion, SkyRegion
 
     if not isinstance(region, SkyRegion):
@@ -346,6 +383,14 @@ def theta2_table(events: xr.Dataset, position: SkyCoord, theta2_edges: Any, off:
     ------
     ValueError
         If edges do not ascend.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> events = xr.Dataset({"ra": ("event", [10.1, 10.0]), "dec": ("event", [0.0, 0.9])})
+    >>> events.attrs.update(ra_pnt=10.0, dec_pnt=0.5)
+    >>> theta2_table(events, SkyCoord(10, 0, unit="deg"), [0, 0.02]).counts_off.values
+    array([1.])
     """
     from xgamma.coords.bins import bin_axis
 

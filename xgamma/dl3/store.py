@@ -157,6 +157,13 @@ class Store:
         Observation table, dims (obs,); see `xgamma.dl3.index.read_obs_index`.
     index
         Where the HDUs of the runs are.
+
+    Examples
+    --------
+    >>> from xgamma.io.sample import sample_path
+    >>> store = open_store(sample_path("survey"))
+    >>> store.get(1).available[:2]
+    ('events', 'gti')
     """
 
     path: str
@@ -312,6 +319,12 @@ def open_store(
     -----
     UserWarning
         If an index is missing and the tables are built from the headers of the files.
+
+    Examples
+    --------
+    >>> from xgamma.io.sample import sample_path
+    >>> len(open_store(sample_path("survey")))
+    12
     """
     place = expand_path(path)
     if not place.exists():

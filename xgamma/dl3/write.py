@@ -117,6 +117,12 @@ def events_to_hdu(events: xr.Dataset, header: Mapping[str, Any] | None = None) -
     Notes
     -----
     GADF, section "EVENTS".
+
+    Examples
+    --------
+    >>> events = xr.Dataset({name: ("event", [1.0]) for name in ("time", "ra", "dec", "energy")})
+    >>> events_to_hdu(events, {"OBS_ID": 7}).columns.names
+    ['EVENT_ID', 'TIME', 'RA', 'DEC', 'ENERGY']
     """
     missing = [n for n in FIRST[1:] if n not in events]
     if missing:
@@ -222,6 +228,16 @@ def write_observation(
         If the file exists and `overwrite` is not set.
     ValueError
         If cards or columns are missing, or `gti` is empty.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from xgamma.dl3.store import open_store
+    >>> from xgamma.io.sample import sample_path
+    >>> run = open_store(sample_path("survey")).get(1)
+    >>> path = write_observation(tempfile.mkdtemp() + "/run.fits", run.events, run.gti, {"aeff": run.aeff})
+    >>> path.name
+    'run.fits'
     """
     if not gti.sizes["gti"]:
         msg = "a run needs at least one good time interval"
@@ -302,6 +318,15 @@ def write_index(folder: str | os.PathLike[str], runs: Observations, overwrite: b
     ------
     FileExistsError
         If an index exists and `overwrite` is not set.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from xgamma.dl3.store import open_store
+    >>> from xgamma.io.sample import sample_path
+    >>> runs = open_store(sample_path("survey")).select([1, 2])
+    >>> len(open_store(write_index(tempfile.mkdtemp(), runs)))
+    2
     """
     place = expand_path(folder)
     for name in ("hdu-index.fits.gz", "obs-index.fits.gz"):
@@ -375,6 +400,15 @@ def copy_runs(runs: Observations, folder: str | os.PathLike[str], overwrite: boo
         If a file exists and `overwrite` is not set; nothing is copied then.
     FileNotFoundError
         If a file of a run is missing; nothing is copied then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from xgamma.dl3.store import open_store
+    >>> from xgamma.io.sample import sample_path
+    >>> folder = copy_runs(open_store(sample_path("survey")).select(1), tempfile.mkdtemp())
+    >>> open_store(folder).obs_ids
+    (1,)
     """
     place = expand_path(folder)
     pairs = [(label, location) for label in runs.obs_ids for location in runs.index.locations(label)]

@@ -111,7 +111,7 @@ def compute_pictures(pictures: Sequence[Picture]) -> list[Picture]:
 
 def new_axes(grid: SkyGrid, fig: Figure | None = None, spec: Any = 111, **kwargs: Any) -> WCSAxes:
     """Make axes with the field of a grid; `fig` and `spec` as in `sky_axes`."""
-    fig = plt.figure(layout="compressed") if fig is None else fig
+    fig = plt.figure(figsize=_figure_size(grid), layout="compressed") if fig is None else fig
     lon, _ = grid.frame.pixel_to_sky(*(np.array(c, dtype=float) for c in _corners(grid)))
     if grid.frame.proj in ELLIPTICAL and np.isnan(lon).all():
         kwargs["frame_class"] = EllipticalFrame
@@ -129,6 +129,15 @@ def new_axes(grid: SkyGrid, fig: Figure | None = None, spec: Any = 111, **kwargs
     if grid.frame.name == "galactic" or len(grid.x) * size_x > 30:
         ax.coords[0].set_major_formatter("d.d" if len(grid.x) * size_x < 30 else "d")
     return ax
+
+
+def _figure_size(grid: SkyGrid) -> tuple[float, float]:
+    """Size in inches that leaves a map of any shape room for its labels."""
+    size_y, size_x = grid.frame.binsize
+    ratio = len(grid.y) * size_y / (len(grid.x) * size_x)
+    if ratio < 0.6:
+        return 10.0, max(8.0 * ratio + 1.2, 2.8)
+    return (6.4, 4.8) if ratio < 1.5 else (max(6.4 / ratio + 2.2, 3.4), 7.4)
 
 
 def _corners(grid: SkyGrid) -> tuple[list[int], list[int]]:

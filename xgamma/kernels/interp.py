@@ -247,15 +247,24 @@ def interp_plane(table: FloatArray, x: Weights, y: Weights, fill: float = 0.0) -
     wx, wy = x.weight.ravel()[inside], y.weight.ravel()[inside]
     step_x, step_y = min(nx - 1, 1) * ny, min(ny - 1, 1)
     corner = ix * ny + iy
-    # one row per node, so that a point finds the values of all planes side by side in memory
-    rows = np.ascontiguousarray(table.reshape(number, nx * ny).T)
-    total = np.take(rows, corner, axis=0)
-    total *= ((1 - wx) * (1 - wy))[:, np.newaxis]
-    for shift, weight in ((step_y, (1 - wx) * wy), (step_x, wx * (1 - wy)), (step_x + step_y, wx * wy)):
-        part = np.take(rows, corner + shift, axis=0)
-        part *= weight[:, np.newaxis]
-        total += part
-    result[:, inside] = total.T
+    corners = [
+        (corner, (1 - wx) * (1 - wy)),
+        (corner + step_y, (1 - wx) * wy),
+        (corner + step_x, wx * (1 - wy)),
+        (corner + step_x + step_y, wx * wy),
+    ]
+    everywhere = len(inside) == x.node.size
+    total, part = np.empty(len(inside)), np.empty(len(inside))
+    # plane by plane everything stays in the cache
+    for values, row in zip(np.ascontiguousarray(table).reshape(number, nx * ny), result, strict=True):
+        out = row if everywhere else total
+        out[:] = 0.0
+        for index, weight in corners:
+            np.take(values, index, out=part, mode="clip")
+            part *= weight
+            out += part
+        if not everywhere:
+            row[inside] = total
     return result.reshape(number, *x.node.shape)
 
 
@@ -286,17 +295,25 @@ def log_log_integral(log_values: FloatArray, edges: ArrayLike) -> FloatArray:
     array([0.5 , 0.25])
     """
     log_x = np.log(np.asarray(edges, dtype=float))
-    log_g = log_values + log_x.reshape(-1, *(1,) * (log_values.ndim - 1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        step = np.diff(log_g, axis=0)
-        g = np.exp(log_g, out=log_g)
-        result = np.diff(g, axis=0)
-        result /= step
-    small = np.abs(step) < SMALL_STEP
-    if small.any():
-        mean = 0.5 * (g[1:] + g[:-1])
-        result[small] = mean[small] * (1 - step[small] ** 2 / 12)
-    # an infinite or undefined step means a zero at an edge
-    result[~np.isfinite(step)] = 0.0
-    result *= np.diff(log_x).reshape(-1, *(1,) * (log_values.ndim - 1))
-    return result
+    shape = log_values.shape[1:]
+    log_values = log_values.reshape(len(log_x), -1)
+    result = np.empty((len(log_x) - 1, log_values.shape[1]))
+    log_upper = log_values[0] + log_x[0]
+    upper = np.exp(log_upper)
+    # bin by bin everything stays in the cache
+    for k, row in enumerate(result):
+        log_lower, lower = log_upper, upper
+        log_upper = log_values[k + 1] + log_x[k + 1]
+        upper = np.exp(log_upper)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            step = log_upper - log_lower
+            np.subtract(upper, lower, out=row)
+            row /= step
+        small = np.abs(step) < SMALL_STEP
+        if small.any():
+            mean = 0.5 * (lower[small] + upper[small])
+            row[small] = mean * (1 - step[small] ** 2 / 12)
+        # an infinite or undefined step means a zero at an edge
+        row[~np.isfinite(step)] = 0.0
+        row *= log_x[k + 1] - log_x[k]
+    return result.reshape(len(result), *shape)

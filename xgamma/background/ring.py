@@ -109,10 +109,12 @@ def adaptive_ring_background(
     ----------
     cube
         As for `ring_background`.
-    r_in, width
-        Inner radius and width of the first ring, angles.
+    r_in
+        Inner radius of the first ring, an angle.
     r_out_max
         No ring reaches this outer radius.
+    width
+        Width of the first ring.
     stepsize
         By how much the inner radius (``"fixed_width"``) or the width (``"fixed_r_in"``) grows.
     threshold_alpha

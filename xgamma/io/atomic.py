@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,9 @@ from pathlib import Path
 from xgamma.io.fits_file import expand_path
 
 __all__ = ["atomic_path", "check_target"]
+
+#: Seconds to go on removing a folder into which others still write.
+PATIENCE = 10.0
 
 
 def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
@@ -97,11 +101,20 @@ def atomic_path(path: str | os.PathLike[str], overwrite: bool = False) -> Iterat
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it; nothing happens if it is not there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+    """Remove a file or a folder with all that is in it; nothing happens if it is not there.
+
+    After an error other threads may still be writing chunks, which would make the folder again;
+    so it has to be gone twice.
+    """
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+        return
+    gone = 0
+    deadline = time.monotonic() + PATIENCE
+    while gone < 2 and time.monotonic() < deadline:
+        shutil.rmtree(path, ignore_errors=True)
+        gone = 0 if path.exists() else gone + 1
+        time.sleep(0.05)
 
 
 def _place_file(temporary: Path, target: Path, overwrite: bool) -> None:

@@ -60,7 +60,7 @@ class XgammaBackend(BackendEntrypoint):
         if not isinstance(filename_or_obj, (str, os.PathLike)):
             msg = f"engine 'xgamma' opens paths and URLs, not {type(filename_or_obj).__name__}"
             raise TypeError(msg)
-        return open_any(filename_or_obj, chunks=None, drop_variables=drop_variables, lazy_fits=True)
+        return open_any(filename_or_obj, drop_variables)
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """True for FITS files, which no other engine reads, and for Zarr stores that xgamma wrote."""

@@ -221,26 +221,40 @@ def open_cube(
     >>> open_cube("axis.zarr").sel(energy=2).energy_min.item()
     1.0
     """
-    chunks = {} if isinstance(chunks, str) and chunks == "auto" else chunks
-    return open_any(path, chunks=chunks, drop_variables=drop_variables)
+    dataset = open_any(path, drop_variables, cache=chunks is None)
+    if chunks is None:
+        return decode(encode(dataset).compute()) if file_kind(path) == "fits" else dataset
+    result = _chunked(dataset, {} if isinstance(chunks, str) and chunks == "auto" else chunks, path)
+    result.set_close(dataset.close)
+    return result
+
+
+def _chunked(dataset: xr.Dataset, chunks: Any, path: str | os.PathLike[str]) -> xr.Dataset:
+    """Make Dask arrays of all but axes and tables, by the chunks on disk where `chunks` names no size."""
+    from dask.base import tokenize
+
+    status = None if _is_url(path) else os.stat(expand_path(path)).st_mtime_ns
+    token = tokenize(os.fspath(path), status, chunks)
+    result = dataset.copy()
+    for name, variable in dataset.variables.items():
+        if _is_table(variable) or name in dataset.xindexes:
+            continue
+        stored = variable.chunksizes or variable.encoding.get("preferred_chunks", {})
+        sizes = {d: chunks.get(d, stored.get(d, n)) if isinstance(chunks, Mapping) else chunks for d, n in variable.sizes.items()}
+        result[name] = variable.chunk(sizes, name=f"open_cube-{name}-{token}")
+    return result
 
 
 def open_any(
-    path: str | os.PathLike[str], chunks: Any, drop_variables: str | Iterable[str] | None, lazy_fits: bool = False
+    path: str | os.PathLike[str], drop_variables: str | Iterable[str] | None = None, cache: bool = False
 ) -> xr.Dataset:
-    """Open by kind of file; `chunks` as `xarray.open_dataset` takes them.
-
-    `lazy_fits` leaves Dask arrays for FITS also where `chunks` is None.
-    """
+    """Open by kind of file: FITS as Dask arrays, others as arrays that xarray reads when they are used."""
     kind = file_kind(path)
     if kind == "fits":
         from xgamma.io.fits_cube import read_fits
 
-        dataset = read_fits(path, drop_variables=drop_variables)
-        if chunks is None and not lazy_fits:
-            return decode(encode(dataset).compute())
-        return decode(encode(dataset).chunk(chunks)) if chunks else dataset
-    options: dict[str, Any] = {"chunks": chunks, "drop_variables": drop_variables, "decode_timedelta": False}
+        return read_fits(path, drop_variables=drop_variables)
+    options: dict[str, Any] = {"chunks": None, "cache": cache, "drop_variables": drop_variables, "decode_timedelta": False}
     if kind == "zarr":
         # a folder is read as it is now; on a server one file with all metadata saves many requests
         source = os.fspath(path) if _is_url(path) else os.fspath(expand_path(path))
@@ -317,8 +331,7 @@ def _restore_coords(dataset: xr.Dataset) -> xr.Dataset:
     """Load axes and tables of runs, and give text its numpy type back."""
     for name, variable in dataset.variables.items():
         if _is_table(variable):
-            dataset[name].load()
-    for name, variable in dataset.variables.items():
+            variable.load()
         if variable.dtype.kind in "OT":
             dataset[name] = xr.Variable(variable.dims, np.asarray(variable.values.astype(object), dtype=str), variable.attrs)
     return dataset

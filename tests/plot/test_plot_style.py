@@ -121,6 +121,16 @@ def test_log_of_nothing_positive_raises():
         color_scale(np.array([0.0, -1.0]), stretch="log")
 
 
+def test_color_bar_of_an_arcsinh_has_numbers():
+    fig, ax = plt.subplots()
+    scale = color_scale(np.array([-3.0, 60.0]), stretch="asinh", vmin=-3.0, vmax=60.0)
+    bar = color_bar(ax.imshow(np.array([[-3.0, 60.0]]), norm=scale.norm, cmap=scale.cmap), ax)
+    fig.canvas.draw()
+    shown = [t.get_text() for t in bar.ax.get_yticklabels() if t.get_text() and -3 <= t.get_position()[1] <= 60]
+    assert len(shown) >= 4
+    assert "0" in shown
+
+
 def test_color_bar_is_as_high_as_the_axes():
     fig, ax = plt.subplots()
     image = ax.imshow(np.arange(6.0).reshape(2, 3))

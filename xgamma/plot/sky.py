@@ -25,7 +25,7 @@ from xgamma.plot.canvas import (
     sky_prefix,
 )
 from xgamma.plot.regions import plot_regions
-from xgamma.plot.style import SHOWN_UNITS, SIGNED, Stretch, bin_label, color_bar, color_scale, label_of
+from xgamma.plot.style import SHOWN_UNITS, SIGNED, Stretch, bin_label, color_bar, color_scale, label_of, set_ticks
 
 __all__ = ["plot_map", "plot_mask", "plot_panels", "plot_regions", "sky_axes"]
 
@@ -200,7 +200,7 @@ def plot_panels(
         ax.set_title(bin_label(image, dim), fontsize="medium")
     if share_limits:
         text = _bar_label(cube, label, pictures[0].factor)
-        axes[0].figure.colorbar(artist, ax=list(axes), label=text, shrink=0.9, pad=0.02, aspect=30)
+        set_ticks(axes[0].figure.colorbar(artist, ax=list(axes), label=text, shrink=0.9, pad=0.02, aspect=30))
     else:
         axes[0].figure.suptitle(_bar_label(cube, label, pictures[0].factor))
     return axes

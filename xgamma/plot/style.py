@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import AsinhNorm, Colormap, ListedColormap, LogNorm, Normalize, PowerNorm
+from matplotlib.ticker import AsinhLocator, ScalarFormatter
 from numpy.typing import NDArray
 
 __all__ = ["ColorScale", "Stretch", "axis_label", "bin_label", "color_bar", "color_scale", "label_of", "unit_label"]
@@ -247,5 +248,14 @@ def color_bar(image: ScalarMappable, ax: Axes, label: str = "") -> Colorbar:
     """
     cax = ax.inset_axes((1.03, 0.0, 0.045, 1.0))
     bar: Colorbar = ax.figure.colorbar(image, cax=cax, label=label)
-    bar.outline.set_linewidth(0.8)
+    set_ticks(bar)
     return bar
+
+
+def set_ticks(bar: Colorbar) -> None:
+    """Give a colour bar numbers that can be read: an arcsinh has none but powers of ten by default."""
+    bar.outline.set_linewidth(0.8)
+    if isinstance(bar.norm, AsinhNorm):
+        bar.set_ticks(AsinhLocator(bar.norm.linear_width, numticks=9, base=0))
+        bar.formatter = ScalarFormatter()
+        bar.update_ticks()

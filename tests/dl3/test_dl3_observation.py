@@ -169,6 +169,7 @@ def test_cache_bounds():
     assert cache().max_bytes == 512 * 1024**2
 
 
+@pytest.mark.slow
 def test_reading_in_another_process_gives_the_same(make_store):
     runs = open_store(make_store(1, 2)).select()
     task = dask.delayed(lambda run: run.events.energy.sum().item())

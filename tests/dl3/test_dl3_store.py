@@ -148,6 +148,16 @@ def test_from_files_with_a_shared_response(make_run, tmp_path):
         Store.from_files([])
 
 
+def test_calibration_data_base(gammapy_data, monkeypatch):
+    file = gammapy_data / "cta-1dc" / "data" / "baseline" / "gps" / "gps_baseline_110380.fits"
+    monkeypatch.delenv("CALDB", raising=False)
+    assert Store.from_files([file]).get(110380).available == ("events", "gti")
+    monkeypatch.setenv("CALDB", str(gammapy_data / "cta-1dc" / "caldb"))
+    run = Store.from_files([file]).get(110380)
+    assert set(run.available) == {"events", "gti", "aeff", "edisp", "psf", "bkg"}
+    assert run.aeff.equals(open_store(gammapy_data / "cta-1dc" / "index" / "gps").get(110380).aeff)
+
+
 # quirks of index tables -----------------------------------------------------------------------
 
 

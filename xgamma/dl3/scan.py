@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -93,7 +94,9 @@ def scan_files(paths: Iterable[Path], irfs: Path | None = None) -> tuple[HduInde
     paths
         Files with EVENTS.
     irfs
-        File of responses for runs without any.
+        File of responses for runs without any. Without it the calibration data base is asked, if the
+        environment variable CALDB is set and the header has CALDB and IRF:
+        ``$CALDB/data/<telescope>/<CALDB>/bcf/<IRF>/``.
 
     Raises
     ------
@@ -113,16 +116,25 @@ def scan_files(paths: Iterable[Path], irfs: Path | None = None) -> tuple[HduInde
             msg = f"run {obs_id} is in {files[obs_id]} and in {path}; leave one out"
             raise ValueError(msg)
         headers[obs_id], files[obs_id] = cards, path
-        own = any(h.hdu_type in TYPES.values() for h in locations)
-        rows += [
-            (obs_id, h)
-            for h in [*locations, *([] if own else shared)]
-            if h.hdu_type in {"events", "gti", "pointing", *TYPES.values()}
-        ]
+        if not any(h.hdu_type in TYPES.values() for h in locations):
+            locations = [*locations, *(shared or _caldb_responses(cards))]
+        known = {"events", "gti", "pointing", *TYPES.values()}
+        rows += [(obs_id, h) for h in locations if h.hdu_type in known]
     if not headers:
         msg = "there are no DL3 files to make a store of"
         raise ValueError(msg)
     return HduIndex.from_locations(rows), table_of_headers(headers)
+
+
+def _caldb_responses(cards: Mapping[str, Any]) -> list[HduLocation]:
+    """Return the responses that a header names in the calibration data base, none if there is no such file."""
+    base = os.environ.get("CALDB")
+    names = [str(cards.get(k) or "").strip() for k in ("TELESCOP", "CALDB", "IRF")]
+    if not base or not all(names):
+        return []
+    folder = Path(base) / "data" / names[0].lower() / names[1] / "bcf" / names[2]
+    file = next((f for f in sorted(folder.glob("*")) if f.name.lower().endswith(SUFFIXES)), None)
+    return [] if file is None else [h for h in _scan(file)[2] if h.hdu_type in TYPES.values()]
 
 
 def scan_folder(folder: Path) -> tuple[HduIndex, xr.Dataset]:

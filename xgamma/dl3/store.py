@@ -179,7 +179,8 @@ class Store:
         files
             Files with an EVENTS HDU each; the responses are the HDUs of the same file.
         irfs
-            A file of responses for those runs that bring none of their own.
+            A file of responses for those runs that bring none of their own. Without it ``$CALDB`` is
+            asked for what the headers name (cards TELESCOP, CALDB and IRF).
 
         Raises
         ------

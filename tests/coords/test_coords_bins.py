@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import numpy as np
@@ -184,7 +185,7 @@ class TestAlignment:
     def test_other_bins_raise_instead_of_an_empty_result(self, edges):
         other = spectrum(energy_axis(edges=np.array(edges) * u.TeV))
         for operate in (lambda: spectrum() + other, lambda: spectrum().reindex_like(other)):
-            with pytest.raises(ValueError, match="different bin edges .*rebin one onto the other first"):
+            with pytest.raises(ValueError, match=r"different bin edges .*rebin one onto the other first"):
                 operate()
         with pytest.raises(ValueError, match="different bin edges"):
             xr.merge([spectrum(), other.rename("other")], join="outer", compat="no_conflicts")
@@ -304,7 +305,7 @@ class TestFiles:
 def test_every_value_lies_in_its_bin(logs, fraction):
     edges = 10 ** np.sort(logs)
     axis = spectrum(energy_axis(edges=edges * u.TeV))
-    for i, (lo, hi) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (lo, hi) in enumerate(itertools.pairwise(edges)):
         assert float(axis.sel(energy=lo)) == i
         assert float(axis.sel(energy=lo + fraction * (hi - lo))) == i
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -242,7 +243,11 @@ def join_blocks(values: np.ndarray, factors: Mapping[int, int], method: str) -> 
         return np.asarray(blocks.sum(axis=axes) if method == "sum" else blocks.mean(axis=axes))
     valid = ~np.isnan(blocks)
     number = valid.sum(axis=axes)
-    total = np.where(valid, blocks, 0.0).sum(axis=axes, dtype=np.float64)
+    # element by element in a fixed order: numpy's own sums depend on the shape of the chunk, in the last digit
+    total = np.where(np.isnan(values), 0.0, values).astype(np.float64)
+    for axis, factor in factors.items():
+        parts = [total[(slice(None),) * axis + (slice(i, None, factor),)] for i in range(factor)]
+        total = functools.reduce(np.add, parts)
     with np.errstate(invalid="ignore"):
         result = np.where(number > 0, total if method == "sum" else total / np.maximum(number, 1), np.nan)
     return result.astype(values.dtype)

@@ -350,7 +350,8 @@ def pixel_solid_angle(frame: SkyFrame, y: range, x: range) -> np.ndarray:
 
     The sides of a pixel are taken as great circles. Pixels that the edge of the sky crosses (the
     limb of an Aitoff map, the poles of a plate carree whose rows do not end there) count with the
-    part that is sky, from `EDGE_SAMPLES` squared points.
+    part that is sky, from `EDGE_SAMPLES` squared points. Where a projection shears its pixels (the
+    poles of SFL, the far point of ZEA) great circles are poor sides: 1e-3 of the whole sky at 1 deg.
     """
     edges_y, edges_x = (np.append(np.asarray(r), r[-1] + 1) - 0.5 for r in (y, x))
     corners = to_vectors(*frame.pixel_to_sky(*np.meshgrid(edges_y, edges_x, indexing="ij")))

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
-from astropy.wcs import WCS
 
 from xgamma.coords.downsample import NOT_ADDITIVE
 from xgamma.coords.frame import SkyFrame, pixel_solid_angle
 from xgamma.coords.grid import sky_chunks
+from xgamma.coords.overlap import iter_overlaps
 from xgamma.coords.sky import SkyGrid, grid_of
 
 __all__ = ["reproject"]
@@ -44,7 +44,7 @@ def reproject(
         The result has its Dask chunks, or chunks of the size of those of `obj` where it has none.
     method
         ``"bilinear"`` and ``"nearest"`` take the value at each new pixel's centre; ``"exact"`` takes the
-        mean over the new pixel, weighted by the overlap on the sphere (slow).
+        mean over the new pixel (the sum, of counts), weighted by the overlap with the old ones (slower).
     conserve
         ``"counts"`` treats values as sums over pixels: their density is reprojected and multiplied by the
         new solid angles. None treats them as values. ``"auto"`` conserves variables without a unit,
@@ -65,11 +65,11 @@ def reproject(
     Notes
     -----
     Interpolation and nearest pixels are exact where both grids have their centres in common. An
-    all-sky map is continued over its seam. The exact method is `reproject.reproject_exact` [1]_.
+    all-sky map is continued over its seam.
 
-    References
-    ----------
-    .. [1] T. Robitaille, C. Deil, A. Ginsburg, ASCL 2011.023 (2020).
+    The exact method maps the corners of each new pixel into the plane of the old map and takes its
+    straight-sided overlap with the old pixels, so counts are kept to rounding wherever the new grid
+    covers the old one. New pixels with a corner outside of the sky (the limb of an Aitoff map) are NaN.
 
     Examples
     --------
@@ -128,7 +128,9 @@ def _to_grid(array: xr.DataArray, plan: _Plan, conserve: str | None) -> xr.DataA
     counts_like = not array.attrs.get("units", "") and str(array.name) not in NOT_ADDITIVE
     density = array.dtype != bool and (conserve == "counts" or (conserve == "auto" and counts_like))
     method = "nearest" if array.dtype == bool else plan.method
-    data, old = _close_seam(ordered.variable.data, plan.old)
+    data, old = ordered.variable.data, plan.old
+    if method != "exact":  # which looks at all turns of the sky by itself
+        data, old = _close_seam(data, old)
     job = functools.partial(_reproject_values, method=method, density=density)
     if ordered.variable.chunks is None and plan.chunks is None:
         values = job(data, old, plan.new, plan.old)
@@ -237,7 +239,8 @@ def _overlap(old: SkyGrid, new: SkyGrid) -> bool:
     """False if no point of a lattice on either grid lies in the other."""
     for first, second in ((old, new), (new, old)):
         sides = [np.linspace(r.start, r.stop - 1, min(len(r), 65)) for r in (first.y, first.x)]
-        y, x = _positions(second.frame, first.frame, *np.meshgrid(*sides, indexing="ij"), near_x=_middle(second))
+        mesh = np.meshgrid(*sides, indexing="ij")
+        y, x = _positions(second.frame, first.frame, mesh[0], mesh[1], _middle(second))
         with np.errstate(invalid="ignore"):
             if (_within(y, second.y) & _within(x, second.x)).any():
                 return True
@@ -253,39 +256,45 @@ def _reproject_values(
 ) -> np.ndarray:
     """Values on `new` of an array on `old`, a window of the map `whole`; shapes (..., y, x)."""
     dtype = _result_type(values.dtype)
+    if method == "exact":
+        return np.asarray(_exact(values, old, new, whole, density), dtype=dtype)
     if density:
         omega = pixel_solid_angle(old.frame, old.y, old.x)
         with np.errstate(invalid="ignore", divide="ignore"):
             values = np.where(omega > 0, values / omega, np.nan)
-    if method == "exact":
-        result = _exact(np.asarray(values, dtype=float), old, new, density)
-    else:
-        mesh = np.meshgrid(np.asarray(new.y), np.asarray(new.x), indexing="ij")
-        y, x = _positions(old.frame, new.frame, mesh[0], mesh[1], _middle(whole))
-        inside = _within(y, whole.y) & _within(x, whole.x)
-        pick = _nearest if method == "nearest" else _bilinear
-        result = pick(values, np.where(inside, y, 0.0) - old.y.start, np.where(inside, x, 0.0) - old.x.start)
-        result = np.where(inside, result, _outside(dtype))
+    mesh = np.meshgrid(np.asarray(new.y), np.asarray(new.x), indexing="ij")
+    y, x = _positions(old.frame, new.frame, mesh[0], mesh[1], _middle(whole))
+    inside = _within(y, whole.y) & _within(x, whole.x)
+    pick = _nearest if method == "nearest" else _bilinear
+    result = pick(values, old, np.where(inside, y, old.y.start), np.where(inside, x, old.x.start))
+    result = np.where(inside, result, _outside(dtype))
     if density:
         result = result * pixel_solid_angle(new.frame, new.y, new.x)
     return np.asarray(result, dtype=dtype)
 
 
-def _nearest(values: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    iy, ix = (np.clip(np.floor(v + 0.5).astype(int), 0, n - 1) for v, n in zip((y, x), values.shape[-2:], strict=True))
+def _nearest(values: np.ndarray, old: SkyGrid, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    iy, ix = (
+        np.clip(np.floor(v + 0.5).astype(int) - r.start, 0, len(r) - 1)
+        for v, r in zip((y, x), (old.y, old.x), strict=True)
+    )
     return np.asarray(values[..., iy, ix])
 
 
-def _bilinear(values: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Interpolate between the four nearest centres; the outer half of the outer pixels is constant."""
+def _bilinear(values: np.ndarray, old: SkyGrid, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Interpolate between the four nearest centres; the outer half of the outer pixels is constant.
+
+    Weights come of pixel numbers, not of positions in the window: they are the same bits in every tile.
+    """
     result = np.zeros((*values.shape[:-2], *y.shape))
     sides = []
-    for position, number in zip((y, x), values.shape[-2:], strict=True):
+    for position, pixels in zip((y, x), (old.y, old.x), strict=True):
         position = np.where(np.abs(position - np.round(position)) < SNAP, np.round(position), position)
-        position = np.clip(position, 0, number - 1)
-        low = np.minimum(np.floor(position).astype(int), max(number - 2, 0))
-        weight = position - low
-        sides.append(((low, 1.0 - weight), (np.minimum(low + 1, number - 1), weight)))
+        position = np.clip(position, pixels.start, pixels.stop - 1)
+        whole = np.floor(position)
+        low = whole.astype(int) - pixels.start
+        weight = position - whole
+        sides.append(((low, 1.0 - weight), (np.minimum(low + 1, len(pixels) - 1), weight)))
     for iy, weight_y in sides[0]:
         for ix, weight_x in sides[1]:
             weight = weight_y * weight_x
@@ -294,32 +303,36 @@ def _bilinear(values: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     return result
 
 
-def _exact(values: np.ndarray, old: SkyGrid, new: SkyGrid, density: bool) -> np.ndarray:
-    """Mean over each new pixel; of a density the mean with zero outside of the old map."""
-    from reproject import reproject_exact
+def _exact(values: np.ndarray, old: SkyGrid, new: SkyGrid, whole: SkyGrid, density: bool) -> np.ndarray:
+    """Sum (of a density) or mean over each new pixel; NaN where it shares nothing with the old map."""
+    corners, turns = _corners(old, new, whole)
+    planes = np.asarray(values, dtype=float).reshape(-1, *values.shape[-2:])
+    valid = ~np.isnan(planes)
+    planes = np.where(valid, planes, 0.0)
+    weights = np.ones(old.shape) if density else pixel_solid_angle(old.frame, old.y, old.x)
+    total, covered = np.zeros((2, len(planes), len(corners)))
+    for turn in turns:
+        for number, y, x, area in iter_overlaps(corners + np.array([0.0, turn]), old.shape):
+            weight = area * weights[y, x]
+            total[:, number] += weight * planes[:, y, x]
+            covered[:, number] += weight * valid[:, y, x]
+    with np.errstate(invalid="ignore"):
+        mean = np.where(covered > 0, total if density else total / np.where(covered > 0, covered, 1.0), np.nan)
+    return mean.reshape(*values.shape[:-2], *new.shape)
 
-    planes = values.reshape(-1, *values.shape[-2:])
-    result = np.empty((len(planes), *new.shape))
-    source, goal = _regular_wcs(old), _regular_wcs(new)
-    for plane, out in zip(planes, result, strict=True):
-        mean, footprint = reproject_exact((plane, source), goal, shape_out=new.shape, parallel=False)
-        out[:] = np.where(footprint > 0, mean * footprint if density else mean, np.nan)
-    return result.reshape(*values.shape[:-2], *new.shape)
 
-
-def _regular_wcs(grid: SkyGrid) -> WCS:
-    """WCS of a grid for wcslib, which shows no pixel beyond half a turn from the reference point.
-
-    On a plate carree along the equator the reference point can lie at any longitude: it is put into
-    the middle of the grid.
-    """
-    header = grid.frame.header(grid.y.start, grid.x.start)
-    period = grid.frame.period
-    if period is not None and float(header["CRVAL2"]) == 0.0:
-        middle = round(0.5 * (len(grid.x) - 1))
-        lon, _ = grid.frame.pixel_to_sky(float(header["CRPIX2"]) - 1.0 + grid.y.start, middle + grid.x.start)
-        header["CRVAL1"], header["CRPIX1"] = float(lon), middle + 1.0
-    elif period is not None and max(abs(v - header["CRPIX1"] + 0.5) for v in (0, len(grid.x))) > 0.5 * period:
-        msg = "method='exact' cannot take an oblique cylindrical map beyond half a turn from its reference point"
-        raise ValueError(msg)
-    return WCS(header)
+def _corners(old: SkyGrid, new: SkyGrid, whole: SkyGrid) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Corners of the new pixels in array positions of the old grid, (n, 4, 2), and the turns to look at."""
+    edges = [np.append(np.asarray(r), r[-1] + 1) - 0.5 for r in (new.y, new.x)]
+    mesh = np.meshgrid(*edges, indexing="ij")
+    y, x = _positions(old.frame, new.frame, mesh[0], mesh[1], _middle(whole))
+    lattice = np.stack([y - old.y.start, x - old.x.start], axis=-1)
+    pixels = np.stack([lattice[:-1, :-1], lattice[:-1, 1:], lattice[1:, 1:], lattice[1:, :-1]], axis=2)
+    corners = pixels.reshape(-1, 4, 2)
+    period = old.frame.period
+    if period is None:
+        return corners, (0.0,)
+    # corners of one pixel belong to one turn
+    shift = np.round((corners[..., 1] - corners[:, :1, 1]) / period)
+    corners[..., 1] -= period * np.nan_to_num(shift)
+    return corners, (-period, 0.0, period)

@@ -18,8 +18,7 @@ __all__ = ["BackgroundSampler", "background_sampler"]
 
 FloatArray = NDArray[np.float64]
 
-#: Bins of the field of view are split into cells of at most this width, in which the rate is constant.
-#: For a Gaussian field of view of 1.5 deg that is exact to 1e-4.
+#: Bins of the field of view are split into cells of at most this width, within which events are spread evenly.
 CELL = 0.05
 
 
@@ -122,7 +121,8 @@ def background_sampler(
     -----
     The model is understood as the reduction understands it (`xgamma.irf.background`): gaps filled, a table
     over offsets continued by a bin, the logarithm of the rate interpolated. Energies follow the interpolated
-    power laws exactly; over the field of view the rate is constant in a cell.
+    power laws exactly; over the field of view each cell has
+    its mean rate, and events are spread evenly within it.
 
     Examples
     --------
@@ -132,15 +132,21 @@ def background_sampler(
     >>> bool(np.all((energy >= 1) & (energy <= 10)))
     True
     """
+    dims = set(background.dims)
+    if dims not in ({"energy", "offset"}, {"energy", "fov_lon", "fov_lat"}):
+        msg = (
+            f"a background model has dims (energy, offset) or (energy, fov_lon, fov_lat), not {tuple(background.dims)}"
+        )
+        raise ValueError(msg)
     model = prepare_background(background).load()
-    axis = table_axis(model, "energy")
-    edges = _energy_edges(axis, energy_range)
-    radial = "offset" in model.dims
-    lon, lat, first, second, solid_angle = _ring_cells(model, cell) if radial else _plane_cells(model, cell)
-    rate = evaluate_background(model, edges, lon, lat)
+    edges = _energy_edges(table_axis(model, "energy"), energy_range)
+    radial = "offset" in dims
+    first, second = _ring_cells(model, cell) if radial else _plane_cells(model, cell)
+    rate = _mean_rate(model, edges, first, second, radial)
     if not np.isfinite(rate).all() or not (rate > 0).any():
         msg = "the background model has no rate, or rates that are not finite, in the range of energies asked for"
         raise ValueError(msg)
+    solid_angle = np.diff(first)[:, 0] * np.diff(second)[:, 0] * (1.0 if radial else np.deg2rad(1.0))
     with np.errstate(divide="ignore"):
         per_cell = log_log_integral(np.log(rate), edges) * solid_angle
     alignment = str(model.attrs.get("fov_alignment", "RADEC"))
@@ -164,12 +170,14 @@ def _subdivide(axis: TableAxis, cell: float, low: float) -> FloatArray:
     """Edges of cells that are at most `cell` wide and do not cross an edge of a bin; nothing below `low`."""
     edges = axis.edges
     edges = np.concatenate([[low], edges[edges > low]]) if edges[0] < low else edges
-    steps = np.maximum(np.ceil(np.diff(edges) / cell), 1).astype(int)
+    # an even number, as the interpolated rate bends in the middle of a bin
+    steps = 2 * np.maximum(np.ceil(np.diff(edges) / (2 * cell)), 1).astype(int)
     parts = [np.linspace(a, b, n, endpoint=False) for (a, b), n in zip(pairwise(edges), steps, strict=True)]
     return np.concatenate([*parts, edges[-1:]])
 
 
-def _plane_cells(model: xr.DataArray, cell: float) -> tuple[FloatArray, ...]:
+def _plane_cells(model: xr.DataArray, cell: float) -> tuple[FloatArray, FloatArray]:
+    """Edges of the cells in longitude (deg) and sine of the latitude, shape (m, 2) each."""
     lon_edges, lat_edges = (_subdivide(table_axis(model, n), cell, -np.inf) for n in ("fov_lon", "fov_lat"))
     if model.attrs.get("fov_alignment") == "REVERSE_LON_RADEC":
         lon_edges = -lon_edges[::-1]
@@ -177,17 +185,29 @@ def _plane_cells(model: xr.DataArray, cell: float) -> tuple[FloatArray, ...]:
     shape = len(lon_edges) - 1, len(lat_edges) - 1
     first = np.repeat(np.stack([lon_edges[:-1], lon_edges[1:]], axis=1), shape[1], axis=0)
     second = np.tile(np.stack([sine[:-1], sine[1:]], axis=1), (shape[0], 1))
-    solid_angle = np.deg2rad(first[:, 1] - first[:, 0]) * (second[:, 1] - second[:, 0])
-    lon, lat = first.mean(axis=1), np.rad2deg(np.arcsin(second.mean(axis=1)))
-    return lon, lat, first, second, solid_angle
+    return first, second
 
 
-def _ring_cells(model: xr.DataArray, cell: float) -> tuple[FloatArray, ...]:
+def _ring_cells(model: xr.DataArray, cell: float) -> tuple[FloatArray, FloatArray]:
+    """Edges of rings in the cosine of the separation, and the full turn (rad), shape (m, 2) each."""
     edges = _subdivide(table_axis(model, "offset"), cell, 0.0)
     cosine = np.cos(np.deg2rad(np.minimum(edges, 180.0)))
     first = np.stack([cosine[1:], cosine[:-1]], axis=1)
-    second = np.broadcast_to([0.0, 2.0 * np.pi], first.shape)
-    solid_angle = 2.0 * np.pi * (first[:, 1] - first[:, 0])
-    # the rate of a ring is that at the separation which halves its solid angle
-    lat = np.rad2deg(np.arccos(np.clip(first.mean(axis=1), -1.0, 1.0)))
-    return np.zeros_like(lat), lat, first, np.array(second), solid_angle
+    return first, np.tile([0.0, 2.0 * np.pi], (len(first), 1))
+
+
+def _mean_rate(
+    model: xr.DataArray, energy: FloatArray, first: FloatArray, second: FloatArray, radial: bool
+) -> FloatArray:
+    """Average the rate over each cell by two Gauss points per direction, shape (energies, cells)."""
+    points = 0.5 + np.array([-0.5, 0.5]) / np.sqrt(3.0)
+    total = np.zeros((len(energy), len(first)))
+    for x in points:
+        across = first[:, 0] + x * (first[:, 1] - first[:, 0])
+        if radial:
+            total += evaluate_background(model, energy, 0.0, np.rad2deg(np.arccos(np.clip(across, -1.0, 1.0)))) / 2
+            continue
+        for y in points:
+            sine = second[:, 0] + y * (second[:, 1] - second[:, 0])
+            total += evaluate_background(model, energy, across, np.rad2deg(np.arcsin(sine))) / 4
+    return total

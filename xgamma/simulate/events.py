@@ -15,7 +15,7 @@ from xgamma.dl3.times import J2000_HEADER
 from xgamma.kernels.interp import log_log_integral
 from xgamma.kernels.sphere import from_vectors, separation, to_vectors
 from xgamma.simulate.response import Responses, warn_lost
-from xgamma.simulate.run import ROTATION_STEP, Run, make_run, pointing_vectors, random_streams
+from xgamma.simulate.run import Run, make_run, moving_vectors, pointing_vectors, random_streams
 from xgamma.simulate.sampling import move_on_sphere, pick, power_law_between, sample_intervals, vectors_from_fov
 from xgamma.simulate.sources import Source
 
@@ -128,16 +128,11 @@ def _field_axes(run: Run, time: FloatArray, alignment: str) -> FloatArray:
 
 def _zenith(run: Run, time: FloatArray) -> FloatArray:
     """Direction of the zenith on the sky (ICRS) at the time of each event, shape (n, 3)."""
-    start, stop = run.intervals
-    first, last = float(start.min()), float(stop.max())
-    nodes = np.linspace(first, last, max(int(np.ceil((last - first) / ROTATION_STEP)), 1) + 1)
     location = run.pointing.location
     if location is None:
         msg = "the background is aligned with altitude and azimuth: give a Pointing with the location of the telescopes"
         raise ValueError(msg)
-    zenith = Pointing("drift", alt=90.0, az=0.0, location=location)
-    vectors = to_vectors(*(np.asarray(v) for v in zenith.icrs(nodes)))
-    return np.stack([np.interp(time, nodes, v) for v in vectors.T], axis=-1)
+    return moving_vectors(run, Pointing("drift", alt=90.0, az=0.0, location=location), time)
 
 
 def _background_events(run: Run, rng: np.random.Generator) -> dict[str, FloatArray]:

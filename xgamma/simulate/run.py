@@ -19,12 +19,14 @@ from xgamma.simulate.response import Responses, prepare_responses
 from xgamma.simulate.sampling import sample_intervals
 from xgamma.simulate.sources import Source, sky_position
 
-__all__ = ["Run", "check_sources", "make_run", "pointing_vectors", "random_streams", "time_nodes"]
+__all__ = ["Run", "check_sources", "make_run", "moving_vectors", "pointing_vectors", "random_streams", "time_nodes"]
 
 FloatArray = NDArray[np.float64]
 
 #: Longest step in s between the times at which a turning field of view is computed.
-ROTATION_STEP = 60.0
+ROTATION_STEP = 30.0
+#: Step in s of averages over a run the pointing of which moves on the sky.
+AVERAGE_STEP = 5.0
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,28 @@ def time_nodes(run: Run) -> FloatArray:
     start, stop = run.intervals
     if run.pointing.mode == "pointing":
         return np.array([0.5 * (start[0] + stop[-1])])
-    number = int(np.clip(np.ceil(run.ontime / ROTATION_STEP), 8, 1000))
+    number = int(np.clip(np.ceil(run.ontime / AVERAGE_STEP), 8, 2000))
     return sample_intervals(start, stop, (np.arange(number) + 0.5) / number)
 
 
 def pointing_vectors(run: Run, time: FloatArray) -> FloatArray:
     """Unit vectors of the pointing: shape (3,) where it is fixed on the sky, else (n, 3)."""
-    if run.pointing.mode == "pointing":
-        return to_vectors(np.asarray(run.pointing.ra), np.asarray(run.pointing.dec))
-    return to_vectors(*(np.asarray(v) for v in run.pointing.icrs(time)))
+    pointing = run.pointing
+    if pointing.mode == "pointing":
+        return to_vectors(np.asarray(pointing.ra), np.asarray(pointing.dec))
+    if pointing.mode == "drift":
+        return moving_vectors(run, pointing, time)
+    return to_vectors(*(np.asarray(v) for v in pointing.icrs(time)))
+
+
+def moving_vectors(run: Run, direction: Pointing, time: FloatArray) -> FloatArray:
+    """Unit vectors on the sky (ICRS) of a direction that is fixed to the ground, shape (n, 3).
+
+    The turn of the Earth is computed at steps of time and interpolated on the sphere, which is right to 0.2 arcsec.
+    """
+    start, stop = run.intervals
+    first, last = float(start.min()), float(stop.max())
+    nodes = np.linspace(first, last, max(int(np.ceil((last - first) / ROTATION_STEP)), 1) + 1)
+    vectors = to_vectors(*(np.asarray(v) for v in direction.icrs(nodes)))
+    result = np.stack([np.interp(time, nodes, v) for v in vectors.T], axis=-1)
+    return result / np.linalg.norm(result, axis=-1, keepdims=True)

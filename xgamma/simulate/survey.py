@@ -168,7 +168,7 @@ def simulate_survey(
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         (draft / "data").mkdir()
-        task = _task(draft, irfs, tuple(sources), limits, seed, schedule, compress)
+        task = make_task(draft, irfs, tuple(sources), limits, seed, schedule, compress)
         truth = _simulate(task, runs)
         _warn_unseen(truth)
         classes = {name: str(irfs[name].attrs["hduclass"]).lower() for name, _ in task.responses}
@@ -237,7 +237,7 @@ def _in_tev(limits: tuple[float, float]) -> list[str]:
     return [f"{value!r} TeV" for value in limits]
 
 
-def _task(
+def make_task(
     draft: Path,
     irfs: Mapping[str, Any],
     sources: tuple[Source, ...],

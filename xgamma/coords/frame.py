@@ -23,6 +23,8 @@ __all__ = ["PixelGeometry", "SkyFrame", "pixel_geometry"]
 CARD = re.compile(r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT)[12]|PC[12]_[12]|PV[12]_\d+|LONPOLE|LATPOLE|RADESYS|EQUINOX")
 #: Projections in which the first pixel axis is periodic in longitude.
 CYLINDRICAL = {"CAR", "CEA", "MER", "CYP"}
+#: FITS names of the axes, by celestial frame.
+AXIS_NAMES = {"icrs": ("RA", "DEC"), "galactic": ("GLON", "GLAT"), "fk5": ("RA", "DEC")}
 #: Points along each side at which a pixel on the edge of the sky is sampled.
 EDGE_SAMPLES = 16
 #: Reference pixels are compared to this part of a pixel.
@@ -251,17 +253,21 @@ def _clean(value: Any) -> str | float:
     return value.strip() if isinstance(value, str) else float(f"{float(value):.12g}")
 
 
+def check_frame(frame: str) -> None:
+    """Raise ValueError if `frame` is not the name of a celestial frame that maps can be made in."""
+    if frame not in AXIS_NAMES:
+        msg = f"frame={frame!r} must be one of {sorted(AXIS_NAMES)}"
+        raise ValueError(msg)
+
+
 def _simple_wcs(
     lon: float, lat: float, binsize: float | tuple[float, float], proj: str, frame: str, crpix: tuple[float, float]
 ) -> WCS:
     """Astropy WCS with its reference point at (lon, lat)."""
-    names = {"icrs": ("RA", "DEC"), "galactic": ("GLON", "GLAT"), "fk5": ("RA", "DEC")}
-    if frame not in names:
-        msg = f"frame={frame!r} must be one of {sorted(names)}"
-        raise ValueError(msg)
+    check_frame(frame)
     size_x, size_y = binsize if isinstance(binsize, tuple) else (binsize, binsize)
     wcs = WCS(naxis=2)
-    wcs.wcs.ctype = [f"{name:-<{8 - len(proj)}}{proj}" for name in names[frame]]
+    wcs.wcs.ctype = [f"{name:-<{8 - len(proj)}}{proj}" for name in AXIS_NAMES[frame]]
     wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = [lon, lat], list(crpix), [-size_x, size_y]
     wcs.wcs.cunit = ["deg", "deg"]
     if frame in ("icrs", "fk5"):

@@ -10,7 +10,7 @@ import xarray as xr
 from astropy.coordinates import SkyCoord
 
 from xgamma.coords.bins import bin_axis, rename_axis
-from xgamma.coords.frame import SkyFrame, pixel_solid_angle
+from xgamma.coords.frame import SkyFrame, check_frame, pixel_solid_angle
 from xgamma.coords.sky import SkyGrid, grid_of
 from xgamma.coords.units import angle_pair
 from xgamma.kernels.sphere import separation as vector_separation
@@ -86,12 +86,17 @@ def sky_grid(
         msg = f"center={center!r} must be one astropy SkyCoord"
         raise TypeError(msg)
     frame = str(center.frame.name) if frame is None else frame
+    check_frame(frame)
     size_x, size_y = angle_pair(binsize, "binsize")
     width_x, width_y = angle_pair(width, "width")
     nx, ny = (_number(w, s) for w, s in ((width_x, size_x), (width_y, size_y)))
     position = center.transform_to(frame).spherical
     lon, lat = position.lon.deg, position.lat.deg
-    coords = _centred_grid(lon, lat, (ny, nx), (size_x, size_y), proj, frame).coords()
+    sky = _centred_grid(lon, lat, (ny, nx), (size_x, size_y), proj, frame)
+    if sky.frame.period is not None and nx >= sky.frame.period + 1:
+        msg = f"width={width!r} is wider than the sky: a {proj} map would show parts of it twice"
+        raise ValueError(msg)
+    coords = sky.coords()
     irf_x, irf_y = angle_pair(irf_binsize, "irf_binsize")
     # rounding first: 3 deg / 0.2 deg must be 15 pixels and not 16
     irf_shape = tuple(

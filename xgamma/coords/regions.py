@@ -293,12 +293,14 @@ def _mask_tile(grid: SkyGrid, pixel_regions: list[PixelRegion]) -> np.ndarray:
 
 def _shape_mask(region: PixelRegion, grid: SkyGrid) -> np.ndarray:
     """Mask of one region, shape (ny, nx), on every turn of longitude."""
-    from regions import CompoundPixelRegion, PixCoord, PointPixelRegion
+    from regions import CompoundPixelRegion, PixCoord, PointPixelRegion, RegionMeta
 
     included = bool(region.meta.get("include", True))
     if isinstance(region, CompoundPixelRegion):
         joined = region.operator(_shape_mask(region.region1, grid), _shape_mask(region.region2, grid))
         return joined if included else ~joined
+    # versions of the package differ in whether contains() of an excluded region is turned round: here it is once
+    bare = region.copy(meta=RegionMeta())
     period = grid.frame.period
     inside = np.zeros(grid.shape, dtype=bool)
     for turn in (0.0,) if period is None else (-period, 0.0, period):
@@ -310,8 +312,7 @@ def _shape_mask(region: PixelRegion, grid: SkyGrid) -> np.ndarray:
         window = _window(region, grid, turn)
         if window is not None:
             y, x = np.meshgrid(np.asarray(grid.y[window[0]]), np.asarray(grid.x[window[1]]), indexing="ij")
-            # an excluded region contains what lies outside of it
-            inside[window] |= region.contains(PixCoord(x + turn, y)) == included
+            inside[window] |= bare.contains(PixCoord(x + turn, y))
     return inside if included else ~inside
 
 

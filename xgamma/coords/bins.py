@@ -189,8 +189,13 @@ def axis_of(obj: xr.Dataset | xr.DataArray, name: str) -> xr.DataArray:
     if missing:
         msg = f"the object has no binned axis {name!r}: coordinates {missing} are missing"
         raise ValueError(msg)
-    lo, hi, center = (np.atleast_1d(obj[n].values) for n in (f"{name}_min", f"{name}_max", name))
-    _check_fresh(obj, name, (lo, hi, center))
+    index = obj.xindexes.get(name)
+    if isinstance(index, BinIndex) and any(obj[n].chunks is not None for n in index.names):
+        # Dataset.chunk makes Dask arrays of the edges; the index knows them without computing
+        lo, hi, center = index.lo, index.hi, index.center
+    else:
+        lo, hi, center = (np.atleast_1d(obj[n].values) for n in (f"{name}_min", f"{name}_max", name))
+        _check_fresh(obj, name, (lo, hi, center))
     attrs = obj[name].attrs
     return bin_axis(name, lo, hi, attrs.get("units", ""), attrs.get("interp", "log"), center, attrs.get("long_name"))
 

@@ -1,0 +1,3 @@
+"""The scripts that the benchmarks start are no tests."""
+
+collect_ignore = ["works"]

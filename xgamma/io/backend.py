@@ -20,8 +20,8 @@ __all__ = ["XgammaBackend"]
 class XgammaBackend(BackendEntrypoint):
     """Zarr stores, netCDF files and FITS maps with sky and bin indexes restored.
 
-    Arrays of Zarr and netCDF are read when they are used, and are Dask arrays if `xarray.open_dataset`
-    is called with ``chunks``; those of FITS files are always Dask arrays, one chunk a map.
+    Arrays are read when they are used, and are Dask arrays if `xarray.open_dataset` is called with
+    ``chunks``; a map of a FITS file is always read as a whole.
 
     Examples
     --------

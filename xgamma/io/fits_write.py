@@ -16,7 +16,7 @@ import xarray as xr
 from astropy.io import fits
 
 from xgamma.coords.bins import axis_of, bin_axis, rename_axis
-from xgamma.coords.sky import decode, encode, grid_of
+from xgamma.coords.sky import PREFIXES, decode, encode, grid_of, has_sky
 from xgamma.coords.units import to_unit
 from xgamma.io.atomic import atomic_path, check_target
 from xgamma.io.attrs import to_json
@@ -146,6 +146,12 @@ def to_fits(cube: xr.Dataset | xr.DataArray, path: str | os.PathLike[str], overw
     if isinstance(cube, xr.DataArray):
         cube = cube.to_dataset(name=cube.name or "map")
     text = os.fspath(path)
+    for prefix in PREFIXES:
+        if has_sky(cube, prefix):
+            grid_of(cube, prefix)
+    for name in cube.data_vars:
+        if cube[name].ndim:
+            _check(cube, str(name))
     pieces = _pieces(cube, text)
     targets = [check_target(name, overwrite) for name, _ in pieces]
     if len(set(targets)) < len(targets):

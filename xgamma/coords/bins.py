@@ -190,7 +190,7 @@ def axis_of(obj: xr.Dataset | xr.DataArray, name: str) -> xr.DataArray:
         msg = f"the object has no binned axis {name!r}: coordinates {missing} are missing"
         raise ValueError(msg)
     index = obj.xindexes.get(name)
-    if isinstance(index, BinIndex) and any(obj[n].chunks is not None for n in index.names):
+    if isinstance(index, BinIndex) and any(obj[f"{name}{end}"].chunks is not None for end in ("_min", "_max")):
         # Dataset.chunk makes Dask arrays of the edges; the index knows them without computing
         lo, hi, center = index.lo, index.hi, index.center
     else:

@@ -129,7 +129,7 @@ class TestMask:
 class TestSeam:
     @pytest.mark.parametrize("lon", [0.0, 175.0, 180.0, 185.0, 359.5])
     def test_circles_are_whole(self, lon):
-        """305 points of a lattice lie within 10 of one, 312 within 10 of a middle; gammapy 2.1 loses those over the seam."""
+        """305 points of a lattice lie within 10 of one, 312 within 10 of a middle; gammapy loses some at the seam."""
         mask = region_mask(whole_sky(), CircleSkyRegion(galactic(lon), 10 * DEG))
         near = SkyCoord(mask.lon.values, mask.lat.values, unit="deg", frame="galactic").separation(galactic(lon)).deg
         assert int(mask.sum()) == (305 if lon == round(lon) else 312)

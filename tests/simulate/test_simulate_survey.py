@@ -183,7 +183,7 @@ def test_readme_of_the_sample_has_its_numbers():
     text = sample_path("README.md").read_text()
     truth = read_truth(sample_path("survey"))
     for name, number in truth.simulated.items():
-        assert f"{number} of background" in text if name == "background" else f"| {number} |" in text
+        assert f"{number} events of background" in text if name == "background" else f"| {number} |" in text
     assert f"({truth.expected['background']:.0f} expected)" in text
     assert str(truth.seed) in text
 

@@ -349,6 +349,21 @@ class TestRefusals:
             grid_of(both)
 
 
+class TestBlindSpot:
+    def test_assignment_takes_off_lon_and_lat_before_anyone_can_compare_frames(self):
+        """A limit of xarray: ``cube[name] = map`` drops the map's lon, lat and wcs, then joins by pixel numbers.
+
+        Arithmetic and merge compare, so they raise. If this test fails, xarray has become stricter: good.
+        """
+        cube, other = make_map().to_dataset(), make_map(crpix_shift=0.5, name="other")
+        cube["other"] = other
+        assert grid_of(cube) == grid_of(make_map())
+        with pytest.raises(ValueError, match="different sky grids"):
+            xr.merge([make_map(), other], join="outer", compat="no_conflicts")
+        with pytest.raises(ValueError, match="different sky grids"):
+            make_map().to_dataset().merge(other.to_dataset())
+
+
 class TestFiles:
     @pytest.fixture(params=["zarr", "netcdf"])
     def round_trip(self, request, tmp_path):

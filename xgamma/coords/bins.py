@@ -172,7 +172,25 @@ def _spaced_edges(lo: float, hi: float, nbin: int, per_decade: bool, interp: str
 
 
 def rename_axis(axis: xr.DataArray, name: str) -> xr.DataArray:
-    """Return the same bins under another name, for example ``energy`` as ``energy_true``."""
+    """Return the same bins under another name.
+
+    Parameters
+    ----------
+    axis
+        Axis from `bin_axis`.
+    name
+        New name of the dimension.
+
+    Returns
+    -------
+    xarray.DataArray
+        Centres, dims (`name`,), with the edges under their new names.
+
+    Examples
+    --------
+    >>> sorted(rename_axis(energy_axis("1 TeV", "10 TeV", nbin=2), "energy_true").coords)
+    ['energy_true', 'energy_true_max', 'energy_true_min']
+    """
     old = str(axis.name)
     if old == name:
         return axis
@@ -184,7 +202,32 @@ def rename_axis(axis: xr.DataArray, name: str) -> xr.DataArray:
 
 
 def axis_of(obj: xr.Dataset | xr.DataArray, name: str) -> xr.DataArray:
-    """Return the binned axis `name` of a cube as `bin_axis` would make it."""
+    """Return a binned axis of a cube as `bin_axis` would make it.
+
+    Parameters
+    ----------
+    obj
+        Anything with the coordinates `name`, ``{name}_min`` and ``{name}_max``; one selected bin, whose
+        coordinates are scalars, is an axis of one bin.
+    name
+        Name of the dimension.
+
+    Returns
+    -------
+    xarray.DataArray
+        Centres, dims (`name`,).
+
+    Raises
+    ------
+    ValueError
+        If coordinates are missing, or no longer fit the bins (after interpolation or assignment).
+
+    Examples
+    --------
+    >>> energy = energy_axis("1 TeV", "100 TeV", nbin=2)
+    >>> bin_edges(axis_of(energy.sel(energy=20.0), "energy")).round(6)
+    array([ 10., 100.])
+    """
     missing = [n for n in (name, f"{name}_min", f"{name}_max") if n not in obj.coords]
     if missing:
         msg = f"the object has no binned axis {name!r}: coordinates {missing} are missing"
@@ -241,6 +284,22 @@ def restore_bins(obj: XarrayT) -> XarrayT:
 
     Files keep variables but not indexes; this is the decoding half. Axes that have their index
     already are left alone.
+
+    Parameters
+    ----------
+    obj
+        Dataset or DataArray, for example just read from a file.
+
+    Returns
+    -------
+    Dataset or DataArray
+        The same values and attributes.
+
+    Examples
+    --------
+    >>> plain = xr.Dataset(coords={n: ("rad", [v]) for n, v in (("rad", 0.5), ("rad_min", 0.0), ("rad_max", 1.0))})
+    >>> restore_bins(plain).sel(rad=0.9).rad_max.item()
+    1.0
     """
     for dim in list(obj.dims):
         names = [str(dim), f"{dim}_min", f"{dim}_max"]

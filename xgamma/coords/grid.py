@@ -219,6 +219,15 @@ def region_grid(
 def pixel_scale(obj: xr.Dataset | xr.DataArray) -> tuple[float, float]:
     """Return the pixel size along (y, x) in degrees at the reference point of the projection.
 
+    Parameters
+    ----------
+    obj
+        Map, cube or grid.
+
+    Returns
+    -------
+    tuple of float
+
     Examples
     --------
     >>> from astropy.coordinates import SkyCoord

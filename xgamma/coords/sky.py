@@ -124,7 +124,24 @@ def sky_coords(wcs: WCS, shape: tuple[int, int], prefix: str = "") -> xr.Coordin
 
 
 def has_sky(obj: xr.Dataset | xr.DataArray, prefix: str = "") -> bool:
-    """True if `obj` has the pixel dims of a sky map."""
+    """Return whether `obj` has the pixel dims and the projection of a sky map.
+
+    Parameters
+    ----------
+    obj
+        Any Dataset or DataArray.
+    prefix
+        ``"irf_"`` for the grid of the responses.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> has_sky(xr.Dataset())
+    False
+    """
     return f"{prefix}y" in obj.dims and f"{prefix}x" in obj.dims and f"{prefix}wcs" in obj.coords
 
 
@@ -147,6 +164,13 @@ def grid_of(obj: xr.Dataset | xr.DataArray, prefix: str = "") -> SkyGrid:
     ValueError
         If there is no sky grid, the pixels are not neighbours, or interpolation or assignment
         has left pixel numbers that no longer fit the sky index.
+
+    Examples
+    --------
+    >>> from astropy.coordinates import SkyCoord
+    >>> import xgamma as xg
+    >>> grid_of(xg.sky_grid(SkyCoord(0, 0, unit="deg"), width="1 deg", binsize="0.1 deg")).shape
+    (10, 10)
     """
     names = {n: f"{prefix}{n}" for n in ("y", "x", "lon", "wcs")}
     missing = [n for n in (names["y"], names["x"]) if n not in obj.dims]
@@ -179,6 +203,16 @@ def grid_of(obj: xr.Dataset | xr.DataArray, prefix: str = "") -> SkyGrid:
 
 def encode(obj: XarrayT) -> XarrayT:
     """Drop what files do not hold: the lazy lon and lat, which `decode` makes again.
+
+    Parameters
+    ----------
+    obj
+        Map, cube or grid.
+
+    Returns
+    -------
+    Dataset or DataArray
+        The same with pixel numbers and ``wcs`` only.
 
     Examples
     --------

@@ -108,6 +108,22 @@ def to_value(value: Any, unit: str, name: str = "value") -> Any:
 def angle_pair(value: Any, name: str) -> tuple[float, float]:
     """Return an angle, or a pair of angles along (x, y), as two positive numbers in degrees.
 
+    Parameters
+    ----------
+    value
+        Angle with a unit, or a pair of them.
+    name
+        Name of the argument, for messages.
+
+    Returns
+    -------
+    tuple of float
+
+    Raises
+    ------
+    ValueError
+        If it is not one angle or two, or one is not positive and finite.
+
     Examples
     --------
     >>> angle_pair("0.5 deg", "width")
@@ -142,6 +158,17 @@ def _as_quantity(value: Any, unit: str) -> u.Quantity:
 def canonical_attrs(units: str, long_name: str | None = None) -> dict[str, str]:
     """Return the attributes that every output of xgamma carries.
 
+    Parameters
+    ----------
+    units
+        Unit of the values, ``""`` for numbers.
+    long_name
+        Label for plots.
+
+    Returns
+    -------
+    dict
+
     Examples
     --------
     >>> canonical_attrs("cm2 s", "Exposure")
@@ -154,7 +181,27 @@ def canonical_attrs(units: str, long_name: str | None = None) -> dict[str, str]:
 
 
 def units_of(array: xr.DataArray) -> str:
-    """Return the unit string of `array`, or say that it has none."""
+    """Return the unit string of an array.
+
+    Parameters
+    ----------
+    array
+        Any shape.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If the array has no ``attrs["units"]``.
+
+    Examples
+    --------
+    >>> units_of(xr.DataArray([1.0], dims="x", attrs={"units": "m2"}))
+    'm2'
+    """
     try:
         return str(array.attrs["units"])
     except KeyError:
@@ -197,6 +244,15 @@ def to_unit(array: xr.DataArray, unit: str) -> xr.DataArray:
 
 def quantity(array: xr.DataArray) -> u.Quantity:
     """Return the values as an astropy Quantity; this computes a lazy array.
+
+    Parameters
+    ----------
+    array
+        Any shape, with ``attrs["units"]``.
+
+    Returns
+    -------
+    astropy.units.Quantity
 
     Examples
     --------

@@ -45,7 +45,8 @@ def make_cube(seed: int = 3, proj: str = "TAN") -> xr.Dataset:
         gti_start=("gti", np.array([3e8, 3.1e8]), {"units": "s"}),
         gti_stop=("gti", np.array([3e8 + 100, 3.1e8 + 50]), {"units": "s"}),
     )
-    cube.attrs = {"name": "crab", "provenance": {"versions": {"xgamma": "0.1"}, "inputs": ["a.fits", None], "é": [1, 2.5]}}
+    provenance = {"versions": {"xgamma": "0.1"}, "inputs": ["a.fits", None], "é": [1, 2.5]}
+    cube.attrs = {"name": "crab", "provenance": provenance}
     return cube
 
 
@@ -57,7 +58,8 @@ def cube() -> xr.Dataset:
 @pytest.fixture
 def onoff(cube) -> xr.Dataset:
     rng = np.random.default_rng(5)
-    new = {n: (SKY, 5 * rng.random(cube.counts.shape), {"units": ""}) for n in ("counts_off", "acceptance", "acceptance_off")}
+    names = ("counts_off", "acceptance", "acceptance_off")
+    new = {n: (SKY, 5 * rng.random(cube.counts.shape), {"units": ""}) for n in names}
     return cube.drop_vars("background").assign(new)
 
 
@@ -68,7 +70,8 @@ def runs(cube) -> xr.Dataset:
     for part in parts:
         for name in ("mask_safe", "mask_fit"):
             part[name] = cube[name]
-    result = xr.concat(parts, xr.Variable("obs", ["a", "bb", "ccc"]), coords="minimal", compat="override", join="override")
+    obs = xr.Variable("obs", ["a", "bb", "ccc"])
+    result = xr.concat(parts, obs, coords="minimal", compat="override", join="override")
     for name, variable in cube.data_vars.items():
         if name in result:
             result[name].attrs = dict(variable.attrs)

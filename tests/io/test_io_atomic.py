@@ -39,7 +39,7 @@ def test_replacing(folder, tmp_path):
         path.write_text(text)
 
     write(tmp_path / "a", "old")
-    with pytest.raises(RuntimeError), atomic_path(tmp_path / "a", overwrite=True) as temporary:
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "a", overwrite=True) as temporary:  # noqa: PT012
         write(temporary, "half")
         raise RuntimeError
     read = tmp_path / "a" / "inside" if folder else tmp_path / "a"
@@ -52,7 +52,7 @@ def test_replacing(folder, tmp_path):
 
 @pytest.mark.parametrize("folder", [True, False])
 def test_what_came_in_the_meantime_is_not_replaced(folder, tmp_path):
-    with pytest.raises(FileExistsError, match="overwrite=True"), atomic_path(tmp_path / "a") as temporary:
+    with pytest.raises(FileExistsError, match="overwrite=True"), atomic_path(tmp_path / "a") as temporary:  # noqa: PT012
         temporary.mkdir() if folder else temporary.write_text("mine")
         (tmp_path / "a").write_text("theirs")
     assert (tmp_path / "a").read_text() == "theirs"

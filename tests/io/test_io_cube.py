@@ -76,7 +76,8 @@ def test_awkward_values_come_back(form, cube, tmp_path):
         region=("region", ["icrs;circle(83.63,22.01,0.1)", ""]),
     )
     awkward.attrs = {
-        "none": None, "flag": True, "list": [1, "a", None], "dict": {"a": {"b": [1.5]}}, "float": 0.1, "nan": float("nan"),
+        "none": None, "flag": True, "list": [1, "a", None], "dict": {"a": {"b": [1.5]}},
+        "float": 0.1, "nan": float("nan"),
         "int": 7, "big": 2**70, "text": "a\nb", "empty": "", "numpy": np.float64(2.5), "a,b": [1],
     }  # fmt: skip
     FORMS[form](awkward, tmp_path / f"a.{form}")
@@ -309,11 +310,11 @@ def test_broken_sky_coordinates_are_refused_when_written(prefix, cube, tmp_path)
 
 @pytest.mark.parametrize("form", FORMS)
 def test_things_that_files_cannot_hold_are_named(form, cube, tmp_path):
-    with pytest.raises(TypeError, match="'provenance' cannot be written.*Path"):
+    with pytest.raises(TypeError, match=r"'provenance' cannot be written.*Path"):
         FORMS[form](cube.assign_attrs(provenance={"path": tmp_path}), tmp_path / "a")
-    with pytest.raises(TypeError, match="'t'.*float seconds"):
+    with pytest.raises(TypeError, match=r"'t'.*float seconds"):
         FORMS[form](cube.assign(t=((), np.timedelta64(3, "s"))), tmp_path / "a")
-    with pytest.raises(TypeError, match="'c'.*complex"):
+    with pytest.raises(TypeError, match=r"'c'.*complex"):
         FORMS[form](cube.assign(c=((), 1j)), tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
@@ -365,7 +366,9 @@ def test_url_store(cube, tmp_path):
     assert open_cube(url).sizes["energy"] == 1
 
     lazy = cube[["counts"]].chunk()
-    lazy["counts"] = lazy.counts.copy(data=lazy.counts.data.map_blocks(lambda b: 1 / 0, dtype=float, meta=np.empty((0, 0, 0))))
+    lazy["counts"] = lazy.counts.copy(
+        data=lazy.counts.data.map_blocks(lambda b: 1 / 0, dtype=float, meta=np.empty((0, 0, 0)))
+    )
     with pytest.raises(ZeroDivisionError):
         to_zarr(lazy, url, overwrite=True)
     assert not fsspec.filesystem("memory").exists(url)
@@ -381,7 +384,10 @@ def test_unfinished_store_is_refused(cube, tmp_path):
 def test_processes_write_the_same(runs, tmp_path):
     from distributed import Client, LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True) as cluster, Client(cluster):
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True) as cluster,
+        Client(cluster),
+    ):
         for form, write in FORMS.items():
             write(runs, tmp_path / f"a.{form}")
             write_cube(open_cube(tmp_path / f"a.{form}").isel(obs=0), tmp_path / f"{form}.fits")

@@ -90,7 +90,9 @@ def test_runs_make_a_file_each(runs, tmp_path):
 
 def test_labels_that_are_no_file_names(cube, tmp_path):
     spectra = cube[["counts"]].isel(y=0, x=0, drop=True).drop_vars(["irf_wcs", "wcs"])
-    spectra = xr.concat([spectra, 2 * spectra], xr.Variable("region", ["icrs;circle(83.6,22,0.1)", "icrs;circle(83.6,23,0.1)"]))
+    spectra = xr.concat(
+        [spectra, 2 * spectra], xr.Variable("region", ["icrs;circle(83.6,22,0.1)", "icrs;circle(83.6,23,0.1)"])
+    )
     spectra.counts.attrs["units"] = ""
     paths = to_fits(spectra, tmp_path / "{region}.fits")
     assert all("/" not in p.name and ";" not in p.name for p in paths)
@@ -125,8 +127,14 @@ def test_a_selected_bin_becomes_an_axis_of_one_bin(dim, cube, tmp_path):
 
 
 def test_results_of_estimators_keep_their_names(cube, tmp_path):
-    maps = cube[["counts"]].rename(counts="sqrt_ts").assign(
-        flux=(("energy", "y", "x"), np.ones((2, 4, 5)), {"units": "cm-2 s-1"}), is_ul=cube.mask_safe, norm=((), 2.0, {"units": ""})
+    maps = (
+        cube[["counts"]]
+        .rename(counts="sqrt_ts")
+        .assign(
+            flux=(("energy", "y", "x"), np.ones((2, 4, 5)), {"units": "cm-2 s-1"}),
+            is_ul=cube.mask_safe,
+            norm=((), 2.0, {"units": ""}),
+        )
     )
     to_fits(maps, tmp_path / "a.fits")
     result = open_cube(tmp_path / "a.fits").compute()
@@ -139,7 +147,13 @@ def test_results_of_estimators_keep_their_names(cube, tmp_path):
 
 
 def test_missing_variables_and_exposure_alone(cube, tmp_path):
-    for names in (["counts"], ["exposure", "irf_exposure"], ["psf"], ["edisp", "irf_exposure"], ["counts", "gti_start", "gti_stop"]):
+    for names in (
+        ["counts"],
+        ["exposure", "irf_exposure"],
+        ["psf"],
+        ["edisp", "irf_exposure"],
+        ["counts", "gti_start", "gti_stop"],
+    ):
         part = cube[names]
         to_fits(part, tmp_path / "a.fits", overwrite=True)
         result = open_cube(tmp_path / "a.fits").compute()
@@ -199,7 +213,8 @@ def test_psf_with_energies_of_its_own(cube, tmp_path):
     values = np.random.default_rng(0).random((4, 66))
     other = cube.drop_vars("psf").assign_coords(axis.coords)
     other = other.assign(
-        psf=(("psf_energy_true", "rad"), values, {"units": "sr-1"}), psf_exposure=("psf_energy_true", np.arange(4.0), {"units": "cm2 s"})
+        psf=(("psf_energy_true", "rad"), values, {"units": "sr-1"}),
+        psf_exposure=("psf_energy_true", np.arange(4.0), {"units": "cm2 s"}),
     )
     to_fits(other, tmp_path / "a.fits")
     result = open_cube(tmp_path / "a.fits").compute()
@@ -208,12 +223,21 @@ def test_psf_with_energies_of_its_own(cube, tmp_path):
 
 def test_halves_of_the_sky(cube, tmp_path):
     to_fits(cube[["counts", "psf"]], tmp_path / "a.fits")
-    cards = {"CTYPE1": "RA---CAR", "CTYPE2": "DEC--CAR", "CRPIX1": 1.5, "CRPIX2": 1.0, "CDELT1": -180.0, "CDELT2": 180.0}
+    cards = {
+        "CTYPE1": "RA---CAR",
+        "CTYPE2": "DEC--CAR",
+        "CRPIX1": 1.5,
+        "CRPIX2": 1.0,
+        "CDELT1": -180.0,
+        "CDELT2": 180.0,
+    }
 
     def edit(value):
         def inner(hdus):
             header = hdus["PSF"].header
-            header.update({**cards, "CRVAL1": 0.0, "CRVAL2": 0.0, "LATPOLE": 90.0, "LONPOLE": 0.0, "WCSSHAPE": "(2,1,66,3)"})
+            header.update(
+                {**cards, "CRVAL1": 0.0, "CRVAL2": 0.0, "LATPOLE": 90.0, "LONPOLE": 0.0, "WCSSHAPE": "(2,1,66,3)"}
+            )
             data = np.ones((3, 66, 1, 2))
             data[2, 3, 0, 1] = value
             hdus["PSF"].data = data
@@ -296,14 +320,17 @@ def test_truncated_file(cube, tmp_path):
 def test_error_while_computing_leaves_the_old_file(cube, tmp_path):
     to_fits(cube, tmp_path / "a.fits")
     lazy = cube[["counts"]].chunk()
-    lazy["counts"] = lazy.counts.copy(data=lazy.counts.data.map_blocks(lambda b: 1 / 0, dtype=float, meta=np.empty((0, 0, 0))))
+    lazy["counts"] = lazy.counts.copy(
+        data=lazy.counts.data.map_blocks(lambda b: 1 / 0, dtype=float, meta=np.empty((0, 0, 0)))
+    )
     with pytest.raises(ZeroDivisionError):
         to_fits(lazy, tmp_path / "a.fits", overwrite=True)
     assert [f.name for f in tmp_path.iterdir()] == ["a.fits"]
     assert "psf" in open_cube(tmp_path / "a.fits")
 
 
-# gammapy 2.1: MapDataset.read(path): shape, data.sum(dtype=float), data[2, 15, 20] or data[2, 0, 0, 0], first and last energy in TeV
+# gammapy 2.1: MapDataset.read(path): shape, data.sum(dtype=float), data[2, 15, 20] or data[2, 0, 0, 0],
+# first and last energy in TeV
 GC = {
     "counts": ((11, 200, 400), 32684.0, 0.0, 0.011946093503735855, 0.4185468575918362),
     "exposure": ((12, 200, 400), 3.129498700654838e17, 314635485184.0, 0.01, 0.5),
@@ -336,7 +363,7 @@ def test_real_datasets(name, gammapy_data, tmp_path):
         array = cube[key]
         assert array.shape == shape, key
         assert float(array.sum()) == pytest.approx(total, rel=1e-12), key
-        place = {d: 0 for d in array.dims[1:]}
+        place = dict.fromkeys(array.dims[1:], 0)
         if array.dims[-2:] == ("y", "x"):
             place = {"y": 15, "x": 20}
         assert float(array.isel({array.dims[0]: 2, **place})) == pytest.approx(one, rel=1e-12), key

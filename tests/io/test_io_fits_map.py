@@ -150,7 +150,9 @@ def test_times_of_any_system():
     assert tt_reference({"MJDREFI": 51544, "MJDREFF": 0.5, "TIMESYS": "tt"}) == 0
     assert tt_reference({"MJDREF": 51544.5}) == 0
     assert tt_reference({"MJDREFI": 51544, "MJDREFF": 0.5, "TIMESYS": "TAI"}) == pytest.approx(32.184, abs=1e-6)
-    assert tt_reference({"MJDREFI": 55197, "MJDREFF": 0, "TIMESYS": "utc"}) == pytest.approx(3652.5 * 86400 + 66.184, abs=1e-5)
+    assert tt_reference({"MJDREFI": 55197, "MJDREFF": 0, "TIMESYS": "utc"}) == pytest.approx(
+        3652.5 * 86400 + 66.184, abs=1e-5
+    )
     with pytest.raises(ValueError, match="not a known time system"):
         tt_reference({"MJDREFI": 51544, "TIMESYS": "local"})
     with pytest.raises(ValueError, match="no reference"):
@@ -189,7 +191,9 @@ def test_theta_is_rad_and_in_degrees(tmp_path):
 
 def test_integers_old_radecsys_and_other_cards_make_the_same_grid(tmp_path):
     plain = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}
-    save(tmp_path / "a.fits", image(np.arange(6, dtype=np.int16).reshape(2, 3), RADECSYS="FK5", EQUINOX=2000.0, **plain))
+    save(
+        tmp_path / "a.fits", image(np.arange(6, dtype=np.int16).reshape(2, 3), RADECSYS="FK5", EQUINOX=2000.0, **plain)
+    )
     save(tmp_path / "b.fits", image(np.ones((2, 3), "f4"), RADESYS="FK5", EQUINOX=2000.0, MJDREF=0.0, **plain))
     first, second = (read_map(tmp_path / f"{n}.fits") for n in "ab")
     assert first.dtype == np.float64
@@ -250,7 +254,11 @@ def test_degenerate_axis_without_table_is_dropped_others_raise(tmp_path):
 
 
 BAD = {
-    "planes that differ": ({"NPIX": (np.full(2, 3.0), None)}, {"AXCOLS1": "E_MIN,E_MAX"}, r"planes of different pixel size"),
+    "planes that differ": (
+        {"NPIX": (np.full(2, 3.0), None)},
+        {"AXCOLS1": "E_MIN,E_MAX"},
+        r"planes of different pixel size",
+    ),
     "missing column": ({}, {"AXCOLS1": "FOO_MIN,FOO_MAX"}, "AXCOLS names"),
     "missing table": ({}, {"BANDSHDU": "NOWHERE"}, "BANDSHDU names 'NOWHERE'"),
     "rows": ({}, {"AXCOLS1": "E_MIN,E_MAX", "rows": 3}, "2 rows, but the map has"),
@@ -268,7 +276,9 @@ def test_faulty_axis_tables(case, tmp_path):
         read_map(tmp_path / "a.fits")
 
 
-@pytest.mark.parametrize(("unit", "match"), [(None, "has no unit"), ("m", "has unit 'm'"), ("smurf", "has unit 'smurf'")])
+@pytest.mark.parametrize(
+    ("unit", "match"), [(None, "has no unit"), ("m", "has unit 'm'"), ("smurf", "has unit 'smurf'")]
+)
 def test_energies_need_a_unit(unit, match, tmp_path):
     hdu = table("PRIMARY_BANDS", E_MIN=(np.array([1.0]), unit), E_MAX=(np.array([2.0]), unit))
     save(tmp_path / "a.fits", image(np.zeros((1, 2, 3)), AXCOLS1="E_MIN,E_MAX"), hdu)
@@ -300,10 +310,10 @@ def test_files_that_are_no_maps(tmp_path):
 
 
 def test_axes_that_fits_cannot_hold(cube, tmp_path):
+    wide = energy_axis(edges=["1 TeV", "2 TeV", "3 TeV", "4 TeV"])
+    grid = sky_grid(SkyCoord(0, 0, unit="deg"), "1 deg", "0.5 deg", energy=wide)
+    array = grid.assign(a=(("energy", "y", "x"), np.zeros((3, 2, 2)))).a.isel(energy=[0, 2])
     with pytest.raises(ValueError, match="gaps"):
-        wide = energy_axis(edges="1 TeV,2 TeV,3 TeV,4 TeV".split(","))
-        grid = sky_grid(SkyCoord(0, 0, unit="deg"), "1 deg", "0.5 deg", energy=wide)
-        array = grid.assign(a=(("energy", "y", "x"), np.zeros((3, 2, 2)))).a.isel(energy=[0, 2])
         write_map(array, tmp_path / "a.fits")
     with pytest.raises(ValueError, match="not a sky map"):
         write_map(cube.counts.isel(y=0), tmp_path / "a.fits")

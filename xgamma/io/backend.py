@@ -36,9 +36,7 @@ class XgammaBackend(BackendEntrypoint):
     description: ClassVar[str] = "Cubes and maps of gamma-ray astronomy, with sky and bin indexes"
     open_dataset_parameters: ClassVar[tuple[str, ...]] = ("filename_or_obj", "drop_variables")
 
-    def open_dataset(
-        self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None
-    ) -> xr.Dataset:
+    def open_dataset(self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None) -> xr.Dataset:
         """Open a file or store.
 
         Parameters

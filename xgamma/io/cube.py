@@ -14,12 +14,11 @@ import xarray as xr
 from xgamma.coords.sky import PREFIXES, decode, encode, grid_of, has_sky
 from xgamma.io.atomic import atomic_path, check_target
 from xgamma.io.attrs import decode_attrs, encode_attrs
+from xgamma.io.encoding import common_chunks, is_table, netcdf_encoding, regular_chunks, zarr_encoding
 from xgamma.io.fits_file import expand_path
 
 __all__ = ["file_kind", "open_cube", "to_netcdf", "to_zarr", "write_cube"]
 
-#: Largest chunk on disk of arrays that have no chunks in memory, by dimension; others are not divided.
-CHUNKS = {"obs": 1, "region": 256, "time": 64, "y": 256, "x": 256, "irf_y": 64, "irf_x": 64}
 #: Attribute of a store on a server while it is being written.
 INCOMPLETE = "xgamma_incomplete"
 
@@ -81,9 +80,9 @@ def to_zarr(
     if not is_url:
         check_target(store, overwrite)
     dataset = _prepare(cube)
-    sizes = {**_common_chunks(dataset), **(chunks or {})}
-    dataset = _regular_chunks(dataset, sizes)
-    encoding = _zarr_encoding(dataset, dtype, sizes)
+    sizes = {**common_chunks(dataset), **(chunks or {})}
+    dataset = regular_chunks(dataset, sizes)
+    encoding = zarr_encoding(dataset, dtype, sizes)
     if is_url:
         return _to_remote_zarr(dataset, os.fspath(store), encoding, overwrite)
     target = check_target(store, overwrite)
@@ -129,14 +128,7 @@ def to_netcdf(
     """
     target = check_target(path, overwrite)
     dataset = _prepare(cube)
-    sizes = _common_chunks(dataset)
-    encoding: dict[Any, dict[str, Any]] = {}
-    for name, variable in dataset.variables.items():
-        encoding[name] = {"_FillValue": None}
-        if variable.ndim and variable.size and variable.dtype.kind in "biuf":
-            encoding[name].update(zlib=True, complevel=4, shuffle=True, chunksizes=_disk_chunks(variable, sizes))
-        if _narrow(dataset, name, dtype):
-            encoding[name]["dtype"] = dtype
+    encoding = netcdf_encoding(dataset, dtype)
     with atomic_path(target, overwrite) as temporary:
         dataset.to_netcdf(temporary, mode="w", format="NETCDF4", engine="netcdf4", encoding=encoding)
     return target
@@ -237,10 +229,13 @@ def _chunked(dataset: xr.Dataset, chunks: Any, path: str | os.PathLike[str]) -> 
     token = tokenize(os.fspath(path), status, chunks)
     result = dataset.copy()
     for name, variable in dataset.variables.items():
-        if _is_table(variable) or name in dataset.xindexes:
+        if is_table(variable) or name in dataset.xindexes:
             continue
         stored = variable.chunksizes or variable.encoding.get("preferred_chunks", {})
-        sizes = {d: chunks.get(d, stored.get(d, n)) if isinstance(chunks, Mapping) else chunks for d, n in variable.sizes.items()}
+        sizes = {
+            d: chunks.get(d, stored.get(d, n)) if isinstance(chunks, Mapping) else chunks
+            for d, n in variable.sizes.items()
+        }
         result[name] = variable.chunk(sizes, name=f"open_cube-{name}-{token}")
     return result
 
@@ -254,7 +249,12 @@ def open_any(
         from xgamma.io.fits_cube import read_fits
 
         return read_fits(path, drop_variables=drop_variables)
-    options: dict[str, Any] = {"chunks": None, "cache": cache, "drop_variables": drop_variables, "decode_timedelta": False}
+    options: dict[str, Any] = {
+        "chunks": None,
+        "cache": cache,
+        "drop_variables": drop_variables,
+        "decode_timedelta": False,
+    }
     if kind == "zarr":
         # a folder is read as it is now; on a server one file with all metadata saves many requests
         source = os.fspath(path) if _is_url(path) else os.fspath(expand_path(path))
@@ -291,7 +291,8 @@ def file_kind(path: str | os.PathLike[str]) -> str:
     if file.is_dir():
         if any((file / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata")):
             return "zarr"
-        msg = f"{file} is a folder but no Zarr store (no zarr.json in it); a DL3 data store is opened with xgamma.open_store"
+        hint = "a DL3 data store is opened with xgamma.open_store"
+        msg = f"{file} is a folder but no Zarr store (no zarr.json in it); {hint}"
         raise IsADirectoryError(msg)
     with file.open("rb") as stream:
         head = stream.read(8)
@@ -311,7 +312,8 @@ def _is_url(path: str | os.PathLike[str]) -> bool:
 def _prepare(cube: xr.Dataset | xr.DataArray) -> xr.Dataset:
     """Return what is written: no lazy coordinates, plain attributes, no encodings of earlier files."""
     if isinstance(cube, xr.DataArray):
-        cube = cube.to_dataset(name=cube.name or "map") if cube.name not in cube.coords else cube.coords.to_dataset()
+        name = "map" if cube.name is None else cube.name
+        cube = cube.coords.to_dataset() if name in cube.coords else cube.to_dataset(name=name)
     for prefix in PREFIXES:
         if has_sky(cube, prefix):
             grid_of(cube, prefix)
@@ -330,71 +332,13 @@ def _prepare(cube: xr.Dataset | xr.DataArray) -> xr.Dataset:
 def _restore_coords(dataset: xr.Dataset) -> xr.Dataset:
     """Load axes and tables of runs, and give text its numpy type back."""
     for name, variable in dataset.variables.items():
-        if _is_table(variable):
+        if is_table(variable):
             variable.load()
         if variable.dtype.kind in "OT":
-            dataset[name] = xr.Variable(variable.dims, np.asarray(variable.values.astype(object), dtype=str), variable.attrs)
+            dataset[name] = xr.Variable(
+                variable.dims, np.asarray(variable.values.astype(object), dtype=str), variable.attrs
+            )
     return dataset
-
-
-def _is_table(variable: xr.Variable) -> bool:
-    """True for axes, numbers and tables of runs: small, never divided into chunks."""
-    return variable.ndim < 2 or set(variable.dims) <= {"obs", "gti"}
-
-
-def _narrow(dataset: xr.Dataset, name: Any, dtype: Any) -> bool:
-    return dtype is not None and name in dataset.data_vars and dataset[name].dtype == np.float64
-
-
-def _common_chunks(dataset: xr.Dataset) -> dict[str, int]:
-    """Largest chunk along each dimension, so that all arrays of a store are divided alike."""
-    sizes: dict[str, int] = {}
-    for variable in dataset.variables.values():
-        for dim, pieces in variable.chunksizes.items():
-            sizes[str(dim)] = max(sizes.get(str(dim), 0), *pieces)
-    return sizes
-
-
-def _regular_chunks(dataset: xr.Dataset, chunks: Mapping[str, int]) -> xr.Dataset:
-    """Rechunk where a Zarr array could not have the same chunks."""
-    for name, variable in dataset.variables.items():
-        if variable.chunks is not None and variable.size:
-            dataset[name] = variable.chunk(dict(zip(variable.dims, _disk_chunks(variable, chunks), strict=True)))
-    return dataset
-
-
-def _disk_chunks(variable: xr.Variable, chunks: Mapping[str, int]) -> tuple[int, ...]:
-    """Chunk sizes on disk: as `chunks` has them, else the layout's."""
-    if _is_table(variable):
-        return variable.shape
-    sizes = []
-    for dim, length in variable.sizes.items():
-        size = chunks.get(str(dim), CHUNKS.get(str(dim), length))
-        if size == -1:
-            size = length
-        if size < 1 and length:
-            msg = f"chunks={{{str(dim)!r}: {size}}} must be at least 1, or -1 for the whole dimension"
-            raise ValueError(msg)
-        sizes.append(max(1, min(int(size), length)))
-    return tuple(sizes)
-
-
-def _zarr_encoding(dataset: xr.Dataset, dtype: Any, chunks: Mapping[str, int]) -> dict[Any, dict[str, Any]]:
-    from zarr.codecs import BloscCodec
-
-    encoding: dict[Any, dict[str, Any]] = {}
-    for name, variable in dataset.variables.items():
-        # a fill value would turn equal numbers into NaN on reading
-        encoding[name] = {"_FillValue": None}
-        if variable.ndim and variable.size:
-            encoding[name]["chunks"] = _disk_chunks(variable, chunks)
-        if variable.dtype.kind in "biuf":
-            # counts are small whole numbers: sorting their bits, not only their bytes, packs them best
-            shuffle = "bitshuffle" if str(name).startswith("counts") or variable.dtype.kind == "b" else "shuffle"
-            encoding[name]["compressors"] = [BloscCodec(cname="zstd", clevel=3, shuffle=shuffle)]
-        if _narrow(dataset, name, dtype):
-            encoding[name]["dtype"] = dtype
-    return encoding
 
 
 def _consolidate(store: str) -> None:

@@ -104,7 +104,8 @@ def _grid_line(dataset: xr.Dataset, prefix: str) -> str:
     name = "response grid" if prefix else "sky grid"
     height, width = (n * s for n, s in zip(grid.shape, grid.frame.binsize, strict=True))
     return (
-        f"{name}: {grid.frame.name} {grid.frame.proj}, {grid.shape[1]} x {grid.shape[0]} pixels of {grid.frame.binsize[1]:g} deg, "
+        f"{name}: {grid.frame.name} {grid.frame.proj}, {grid.shape[1]} x {grid.shape[0]} pixels "
+        f"of {grid.frame.binsize[1]:g} deg, "
         f"{width:g} x {height:g} deg around ({lon:.4f}, {lat:.4f})"
     )
 
@@ -118,7 +119,9 @@ def _variable_line(name: str, variable: xr.DataArray) -> str:
         number = int(np.prod([len(c) for c in variable.chunks]))
         chunks = f", {number} chunk{'s' if number != 1 else ''} of {sizes}"
     value = f" = {variable.item():g}" if variable.ndim == 0 and variable.dtype.kind in "iuf" else ""
-    return f"  {name} ({dims}){value} {variable.dtype}{f' [{units}]' if units else ''}, {_bytes(variable.nbytes)}{chunks}"
+    return (
+        f"  {name} ({dims}){value} {variable.dtype}{f' [{units}]' if units else ''}, {_bytes(variable.nbytes)}{chunks}"
+    )
 
 
 def _bytes(number: float) -> str:

@@ -86,7 +86,9 @@ def bands_axes(
     """
     differing = [n for n in ("NPIX", "CDELT", "CRPIX") if find_column(table, n)]
     if differing:
-        msg = f"{where}: planes of different pixel size or number (columns {differing} of {table.name}) are not supported"
+        msg = (
+            f"{where}: planes of different pixel size or number (columns {differing} of {table.name}) are not supported"
+        )
         raise ValueError(msg)
     columns = _axis_columns(table, header, where)
     if len(columns) > MOST_AXES:
@@ -99,7 +101,10 @@ def bands_axes(
         raise ValueError(msg)
     axes = []
     for number, names in enumerate(columns):
-        parts = [_along(v, sizes, number, f"{where}, column {c} of {table.name}") for v, c in zip(values[number], names, strict=True)]
+        parts = [
+            _along(v, sizes, number, f"{where}, column {c} of {table.name}")
+            for v, c in zip(values[number], names, strict=True)
+        ]
         axes.append(_axis(table, header, names, parts, number, where))
     return axes
 
@@ -163,10 +168,7 @@ def _along(column: np.ndarray, sizes: tuple[int, ...], number: int, where: str) 
         raise ValueError(msg)
     for order in orders:
         cube = np.moveaxis(column.reshape([sizes[i] for i in order]), order.index(number), 0).reshape(sizes[number], -1)
-        if cube.dtype.kind in "SU":
-            same = cube == cube[:, :1]
-        else:
-            same = np.isclose(cube, cube[:, :1], rtol=EDGE_RTOL, atol=0)
+        same = cube == cube[:, :1] if cube.dtype.kind in "SU" else np.isclose(cube, cube[:, :1], rtol=EDGE_RTOL, atol=0)
         if same.all():
             return cube[:, 0]
     msg = f"{where}: the rows are not the product of axes of {sizes} bins"
@@ -174,7 +176,12 @@ def _along(column: np.ndarray, sizes: tuple[int, ...], number: int, where: str) 
 
 
 def _axis(
-    table: fits.BinTableHDU, header: Mapping[str, Any], columns: list[str], parts: list[np.ndarray], number: int, where: str
+    table: fits.BinTableHDU,
+    header: Mapping[str, Any],
+    columns: list[str],
+    parts: list[np.ndarray],
+    number: int,
+    where: str,
 ) -> xr.DataArray:
     name = re.sub(r"_(min|max)$", "", columns[0].lower()) if len(columns) == 2 else columns[0].lower()
     name = NAMES.get(name, name)

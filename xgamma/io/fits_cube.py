@@ -19,9 +19,10 @@ from xgamma.coords.sky import SkyGrid
 from xgamma.coords.units import conversion_factor
 from xgamma.io.attrs import from_json
 from xgamma.io.fits_axes import same_axis, tt_reference
+from xgamma.io.fits_extras import ATTRS_HDU
 from xgamma.io.fits_file import open_fits, read_column, read_values
 from xgamma.io.fits_map import MapHDU, find_maps, load_map
-from xgamma.io.fits_write import ATTRS_HDU, to_fits
+from xgamma.io.fits_write import to_fits
 
 __all__ = ["read_fits", "read_gti_hdu", "to_fits"]
 
@@ -79,7 +80,9 @@ def read_fits(path: str | os.PathLike[str], *, drop_variables: str | Iterable[st
     dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
     layouts = {m.name: m for m in find_maps(path)}
     order = [n for n in MAPS if n in layouts] + [n for n in layouts if n not in MAPS]
-    keep = [n for n in order if _variable(n) not in dropped and not (n.endswith("F_EXPOSURE") and "irf_exposure" in dropped)]
+    keep = [
+        n for n in order if _variable(n) not in dropped and not (n.endswith("F_EXPOSURE") and "irf_exposure" in dropped)
+    ]
     builder = _Builder(os.fspath(path))
     for name in keep:
         builder.add(layouts[name])
@@ -148,7 +151,8 @@ class _Builder:
         known = self.grids.setdefault(prefix, (grid, hdu))
         if known[0] != grid:
             msg = (
-                f"{self.path}: {hdu} is on another sky grid ({grid.frame}, {grid.shape[0]} x {grid.shape[1]} pixels) than "
+                f"{self.path}: {hdu} is on another sky grid "
+                f"({grid.frame}, {grid.shape[0]} x {grid.shape[1]} pixels) than "
                 f"{known[1]} ({known[0].frame}, {known[0].shape[0]} x {known[0].shape[1]}); {_hint(hdu)}"
             )
             raise ValueError(msg)
@@ -165,7 +169,9 @@ class _Builder:
             dataset = dataset.assign_coords(region=self.region)
             if center is not None:
                 attrs = {"units": "deg"}
-                dataset = dataset.assign_coords(region_lon=((), center.ra.deg, attrs), region_lat=((), center.dec.deg, attrs))
+                dataset = dataset.assign_coords(
+                    region_lon=((), center.ra.deg, attrs), region_lat=((), center.dec.deg, attrs)
+                )
         return dataset
 
 
@@ -193,8 +199,8 @@ def _attrs(layout: MapHDU) -> tuple[str, dict[str, Any], float]:
 def _lazy(layout: MapHDU) -> Any:
     """Dask array of one chunk that reads the map when it is computed."""
     import dask.array as da
-    from dask import delayed
     from dask.base import tokenize
+    from dask.delayed import delayed
 
     status = os.stat(layout.path)
     token = tokenize(layout.path, layout.index, status.st_mtime_ns, status.st_size)
@@ -237,7 +243,10 @@ def _responses_exposure(dataset: xr.Dataset, layouts: dict[str, MapHDU]) -> xr.D
         return dataset
     first = common[0]
     if len(common) == 2 and dataset[common[0]].dims == dataset[common[1]].dims:
-        one, two = (load_map(layouts[n]) * conversion_factor(layouts[n].units, "cm2 s") for n in ("EDISP_EXPOSURE", "PSF_EXPOSURE"))
+        one, two = (
+            load_map(layouts[n]) * conversion_factor(layouts[n].units, "cm2 s")
+            for n in ("EDISP_EXPOSURE", "PSF_EXPOSURE")
+        )
         if one.size == two.size and np.allclose(one.ravel(), two.ravel(), rtol=1e-6, atol=0):
             dataset = dataset.drop_vars("psf_exposure")
     dataset = dataset.rename_vars({first: "irf_exposure"})

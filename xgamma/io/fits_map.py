@@ -226,7 +226,8 @@ def _layout(hdus: fits.HDUList, index: int, names: list[str], file: str) -> MapH
         if names[bands] == "ENERGIES" and axes[0].name == "energy":
             axes[0] = _as_true_energy(axes[0])
     elif shape is not None and max(shape[2:], default=1) > 1:
-        msg = f"{where}: an array of {len(shape)} dimensions, but no table tells its axes ({name}_BANDS, EBOUNDS, ENERGIES)"
+        tables = f"{name}_BANDS, EBOUNDS, ENERGIES"
+        msg = f"{where}: an array of {len(shape)} dimensions, but no table tells its axes ({tables})"
         raise ValueError(msg)
     grid = None if kind == "region" else sky_grid_of(header, (shape[1], shape[0]), where)  # type: ignore[index]
     region = read_region(hdus[names.index(f"{name}_REGION")], where) if f"{name}_REGION" in names else None

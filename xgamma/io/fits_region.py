@@ -38,8 +38,12 @@ def read_region(hdu: fits.BinTableHDU, where: str) -> str | None:
 
     if hdu.data is None or len(hdu.data) == 0:
         return None
-    keys = {k: v for k, v in hdu.header.items() if k[:5] in ("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT") or k == "RADESYS"}
-    keys.update({k: hdu.header[k] for k in ("LONPOLE", "LATPOLE", "PC1_1", "PC1_2", "PC2_1", "PC2_2") if k in hdu.header})
+    keys = {
+        k: v for k, v in hdu.header.items() if k[:5] in ("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT") or k == "RADESYS"
+    }
+    keys.update(
+        {k: hdu.header[k] for k in ("LONPOLE", "LATPOLE", "PC1_1", "PC1_2", "PC2_1", "PC2_2") if k in hdu.header}
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnitsWarning)

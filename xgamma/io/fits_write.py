@@ -19,14 +19,12 @@ from xgamma.coords.bins import axis_of, bin_axis, rename_axis
 from xgamma.coords.sky import PREFIXES, decode, encode, grid_of, has_sky
 from xgamma.coords.units import to_unit
 from xgamma.io.atomic import atomic_path, check_target
-from xgamma.io.attrs import to_json
 from xgamma.io.fits_axes import bands_hdu
+from xgamma.io.fits_extras import GTI_VARIABLES, attrs_hdu, gti_hdu, table_column
 from xgamma.io.fits_region import region_hdu
 
 __all__ = ["to_fits", "write_map"]
 
-#: Table with the attributes and single numbers of a cube, which gammapy's layout has no place for.
-ATTRS_HDU = "XGAMMA"
 #: Variables in the order of the file, with their HDU and the unit written.
 VARIABLES = {
     "counts": ("COUNTS", ""),
@@ -47,7 +45,6 @@ ORDERS = {
 }
 #: Dims along which a cube is divided into files.
 SPLIT = ("obs", "region")
-TABLES = ("gti_start", "gti_stop")
 
 
 def write_map(array: xr.DataArray, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
@@ -89,7 +86,7 @@ def write_map(array: xr.DataArray, path: str | os.PathLike[str], overwrite: bool
     'ts.fits'
     """
     target = check_target(path, overwrite)
-    name = str(array.name or "map")
+    name = "map" if array.name is None else str(array.name)
     grid_of(array)
     computed = decode(encode(array).compute())
     if array.dtype == bool:
@@ -144,7 +141,7 @@ def to_fits(cube: xr.Dataset | xr.DataArray, path: str | os.PathLike[str], overw
     'cube.fits'
     """
     if isinstance(cube, xr.DataArray):
-        cube = cube.to_dataset(name=cube.name or "map")
+        cube = cube.to_dataset(name="map" if cube.name is None else cube.name)
     text = os.fspath(path)
     for prefix in PREFIXES:
         if has_sky(cube, prefix):
@@ -171,8 +168,8 @@ def _pieces(cube: xr.Dataset, path: str) -> list[tuple[str, xr.Dataset]]:
         field = f"{{{dim}}}"
         if field not in path:
             msg = (
-                f"the cube has the dimension {dim!r} ({cube.sizes[dim]}), a FITS file holds one; write one file each with a "
-                f"path such as 'cube_{field}.fits', stack it first, or write Zarr"
+                f"the cube has the dimension {dim!r} ({cube.sizes[dim]}), a FITS file holds one; write one file each "
+                f"with a path such as 'cube_{field}.fits', stack it first, or write Zarr"
             )
             raise ValueError(msg)
         labels = cube[dim].values if dim in cube.coords else np.arange(cube.sizes[dim])
@@ -210,7 +207,7 @@ def _cube_hdus(cube: xr.Dataset) -> list[Any]:
     names = [n for n in VARIABLES if n in cube] + [n for n in cube.data_vars if n not in VARIABLES]
     singles = {}
     for name in names:
-        if name in TABLES or str(name).endswith("_exposure"):
+        if name in GTI_VARIABLES or str(name).endswith("_exposure"):
             continue
         if cube[name].ndim == 0:
             singles[str(name)] = cube[name]
@@ -223,11 +220,11 @@ def _cube_hdus(cube: xr.Dataset) -> list[Any]:
         if name in cube and not partners & written:
             hdus += map_hdus(_in_units(cube[name], "m2 s"), name.upper(), "irf_")
     if "gti_start" in cube:
-        hdus.append(_gti_hdu(cube))
+        hdus.append(gti_hdu(cube))
     if "meta_table" in cube.attrs:
         columns = {k: np.asarray(v) for k, v in cube.attrs["meta_table"].items()}
-        hdus.append(fits.BinTableHDU.from_columns([_column(k, v) for k, v in columns.items()], name="META_TABLE"))
-    hdus.append(_attrs_hdu(cube, singles))
+        hdus.append(fits.BinTableHDU.from_columns([table_column(k, v) for k, v in columns.items()], name="META_TABLE"))
+    hdus.append(attrs_hdu(cube, singles))
     return hdus
 
 
@@ -245,7 +242,8 @@ def _variable_hdus(cube: xr.Dataset, name: str) -> list[Any]:
     if name in ORDERS:
         array = array.transpose(..., *[d for d in ORDERS[name] if d in array.dims])
         if not {"rad", "migra", "energy"} & set(array.dims):
-            msg = f"variable {name!r} has the dims {list(array.dims)}; FITS needs {'rad' if name == 'psf' else 'energy or migra'}"
+            needed = "rad" if name == "psf" else "energy or migra"
+            msg = f"variable {name!r} has the dims {list(array.dims)}; FITS needs {needed}"
             raise ValueError(msg)
     prefix = "irf_" if name in ORDERS else ""
     meta = {n: f"{cube[n].item()!r} s" for n in ("livetime", "ontime") if n in cube and cube[n].ndim == 0}
@@ -281,7 +279,11 @@ def _with_axis(array: xr.DataArray, name: str) -> xr.DataArray:
 
 def _renamed(array: xr.DataArray, dim: str) -> xr.DataArray:
     axis = rename_axis(axis_of(array, dim), "energy_true")
-    drop = [n for n in (dim, f"{dim}_min", f"{dim}_max", "energy_true", "energy_true_min", "energy_true_max") if n in array.coords]
+    drop = [
+        n
+        for n in (dim, f"{dim}_min", f"{dim}_max", "energy_true", "energy_true_min", "energy_true_max")
+        if n in array.coords
+    ]
     return array.drop_vars(drop).rename({dim: "energy_true"}).assign_coords(axis.coords)
 
 
@@ -352,12 +354,15 @@ def _axis_for(array: xr.DataArray, dim: str, name: str) -> xr.DataArray:
     if f"{dim}_min" in array.coords and f"{dim}_max" in array.coords:
         return axis_of(array, dim)
     if dim not in array.coords or array[dim].dtype.kind not in "iufUO":
-        msg = f"{name}: dimension {dim!r} has no bins, numbers or labels that a FITS map could hold; select or sum it first"
+        what = "no bins, numbers or labels that a FITS map could hold"
+        msg = f"{name}: dimension {dim!r} has {what}; select or sum it first"
         raise ValueError(msg)
     return array[dim]
 
 
-def _region_hdus(array: xr.DataArray, values: np.ndarray, table: Any, cards: dict[str, Any], units: str, name: str) -> list[Any]:
+def _region_hdus(
+    array: xr.DataArray, values: np.ndarray, table: Any, cards: dict[str, Any], units: str, name: str
+) -> list[Any]:
     """Region map: one row for each bin of the last axis, the others in a vector."""
     if table is None:
         msg = f"{name} has neither sky nor other dimensions; it is not a map"
@@ -377,38 +382,3 @@ def _region_hdus(array: xr.DataArray, values: np.ndarray, table: Any, cards: dic
     if "region" in array.coords and name not in ("EDISP", "PSF", "EDISP_EXPOSURE", "PSF_EXPOSURE"):
         hdus.append(region_hdu(str(array["region"].item()), f"{name}_REGION"))
     return hdus
-
-
-def _gti_hdu(cube: xr.Dataset) -> fits.BinTableHDU:
-    start, stop = (np.atleast_1d(cube[n].values).astype(np.float64) for n in TABLES)
-    used = np.isfinite(start) & np.isfinite(stop)
-    columns = [fits.Column(n, "D", unit="s", array=v[used]) for n, v in (("START", start), ("STOP", stop))]
-    hdu = fits.BinTableHDU.from_columns(columns, name="GTI")
-    hdu.header.update({"MJDREFI": 51544, "MJDREFF": 0.5, "TIMEUNIT": "s", "TIMESYS": "tt", "TIMEREF": "LOCAL"})
-    return hdu
-
-
-def _attrs_hdu(cube: xr.Dataset, singles: dict[str, xr.DataArray]) -> fits.BinTableHDU:
-    """Attributes, and single numbers and labels, as JSON in a table of one row."""
-    attrs = {str(k): v for k, v in cube.attrs.items() if k not in ("name", "meta_table")}
-    skip = ("wcs", "irf_wcs", "region", "region_lon", "region_lat")
-    coords = {str(n): c for n, c in cube.coords.items() if c.ndim == 0 and n not in skip and c.dtype.kind in "biufU"}
-    coords = {n: c for n, c in coords.items() if not n.startswith(("energy", "lon", "lat"))}
-    content = {
-        "attrs": attrs,
-        "coords": {n: {"value": c.item(), "attrs": c.attrs} for n, c in coords.items()},
-        "variables": {n: {"value": v.item(), "attrs": v.attrs} for n, v in singles.items() if v.dtype.kind in "biufU"},
-    }
-    text = to_json(content, "attrs")
-    return fits.BinTableHDU.from_columns([fits.Column("JSON", f"{len(text)}A", array=[text])], name=ATTRS_HDU)
-
-
-def _column(name: str, values: np.ndarray) -> fits.Column:
-    if values.dtype.kind in "UO":
-        text = values.astype(str)
-        return fits.Column(name, f"{max(1, text.dtype.itemsize // 4)}A", array=text)
-    if values.ndim > 1:
-        size = int(np.prod(values.shape[1:]))
-        return fits.Column(name, f"{size}D", array=values.reshape(len(values), size).astype(np.float64))
-    code = {"b": "L", "i": "K", "u": "K"}.get(values.dtype.kind, "D")
-    return fits.Column(name, code, array=values)

@@ -361,7 +361,7 @@ class TestBlindSpot:
         with pytest.raises(ValueError, match="different sky grids"):
             xr.merge([make_map(), other], join="outer", compat="no_conflicts")
         with pytest.raises(ValueError, match="different sky grids"):
-            make_map().to_dataset().merge(other.to_dataset())
+            make_map().to_dataset().merge(other.to_dataset(), join="outer", compat="no_conflicts")
 
 
 class TestFiles:

@@ -83,7 +83,7 @@ def atomic_path(path: str | os.PathLike[str], overwrite: bool = False) -> Iterat
     --------
     >>> with atomic_path("numbers.txt") as temporary:
     ...     _ = temporary.write_text("1 2 3")
-    >>> open("numbers.txt").read()
+    >>> Path("numbers.txt").read_text()
     '1 2 3'
     """
     target = check_target(path, overwrite)

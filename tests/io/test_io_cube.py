@@ -285,8 +285,8 @@ print(peak() - before)
 def test_memory_stays_bounded_while_streaming(suffix, tmp_path):
     command = [sys.executable, "-c", MEMORY, str(tmp_path), suffix]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    # the cube has 320 MB, a chunk 3.2 MB
-    assert float(run.stdout) < 100
+    # the cube has 320 MB, a chunk 3.2 MB; HDF5 keeps a cache of chunks of its own
+    assert float(run.stdout) < 150
 
 
 def test_opening_and_building_reads_nothing(runs, tmp_path):

@@ -125,7 +125,7 @@ def energy_threshold_aeff_max(aeff: xr.DataArray, percent: float = 10.0, offset:
 
 
 def rising_energy(energy: ArrayLike, values: ArrayLike, percent: float) -> float:
-    """Lowest energy at which a curve crosses some per cent of its maximum.
+    """Lowest energy at which a curve rises through some per cent of its maximum.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def rising_energy(energy: ArrayLike, values: ArrayLike, percent: float) -> float
     Returns
     -------
     float
-        Energy in TeV; that of the first positive value if the curve lies above the level from there on.
+        Energy in TeV; that of the first positive value if the curve starts at or above the level.
 
     Raises
     ------
@@ -161,10 +161,10 @@ def rising_energy(energy: ArrayLike, values: ArrayLike, percent: float) -> float
         raise ValueError(msg)
     x, y = np.log(x[positive[0] :]), y[positive[0] :]
     height = np.log(np.maximum(y, np.finfo(np.float32).tiny)) - np.log(percent / 100 * y.max())
-    crossing = np.flatnonzero((height[:-1] < 0) != (height[1:] < 0))
-    if not len(crossing):
+    if height[0] >= 0:
+        # where it falls below the level again, at the end of the table, no threshold begins
         return float(np.exp(x[0]))
-    k = crossing[0]
+    k = np.flatnonzero((height[:-1] < 0) & (height[1:] >= 0))[0]
     fraction = height[k] / (height[k] - height[k + 1])
     return float(np.exp(x[k] + fraction * (x[k + 1] - x[k])))
 

@@ -12,12 +12,12 @@ import xarray as xr
 from dask.base import tokenize
 
 from xgamma.dl3.observation import Observation
-from xgamma.reduction.footprint import tiles_of
+from xgamma.reduction.footprint import plan_pointing, tiles_of
 from xgamma.reduction.graph import Key, batches, tree_sum_graph, variable
 from xgamma.reduction.settings import ReduceSettings
 from xgamma.reduction.tasks import reduce_maps, reduce_responses, reduce_scalars
 
-__all__ = ["Builder", "plan_pointing"]
+__all__ = ["Builder"]
 
 Edges = tuple[np.ndarray, np.ndarray]
 
@@ -73,9 +73,11 @@ class Builder:
     ) -> None:
         self.runs, self.tiles, self.settings, self.edges, self.stack = runs, tiles, settings, edges, stack
         sky = (settings.grid, settings.irf_grid, settings.selection, settings.masks, settings.offset_max)
-        axes = [settings.energy_edges, settings.energy_true_edges, settings.rad_edges]
+        # responses are taken at the centres of the bins, which the edges do not fix
+        axes = [settings.energy_edges, settings.energy_true_edges, settings.energy, settings.energy_true]
         numbers = (settings.background_oversampling, settings.max_gti, stack, [e.tolist() for e in edges])
-        self.token = tokenize(repr(sky), axes, numbers, [run.__dask_tokenize__() for run in runs])
+        plan = (settings.rad_edges, sorted(tiles.items()), [run.__dask_tokenize__() for run in runs])
+        self.token = tokenize(repr(sky), axes, numbers, plan)
         self.settings_key = f"reduce-settings-{self.token}"
 
     def variables(self) -> dict[str, xr.Variable]:
@@ -199,7 +201,8 @@ class Builder:
             }
         else:
             source = f"reduce-scalars-{self.token}"
-            groups = batches(self.runs, LARGEST_BATCH)
+            # along obs, all variables have the same chunks
+            groups = batches(self.runs, LARGEST_BATCH if self.stack else 1)
             layer = {self.settings_key: self.settings}  # type: ignore[dict-item]
             layer |= {(source, i): self._task(reduce_scalars, runs=group) for i, group in enumerate(groups)}
             rows = tuple(len(g) for g in groups)
@@ -246,14 +249,3 @@ def _dims(name: str, array: da.Array, stack: bool) -> tuple[tuple[str, ...], da.
 def _attrs(name: str) -> dict[str, str]:
     units, long_name = ATTRS[name]
     return {"units": units, "long_name": long_name}
-
-
-def plan_pointing(run: Observation) -> tuple[float, float]:
-    """Return a run's pointing in ICRS degrees from the observation table; from its file where that has none."""
-    info: dict[str, Any] = run.info
-    lon, lat = info.get("ra_pnt"), info.get("dec_pnt")
-    drift = str(info.get("obs_mode", "")).upper().startswith("DRIFT")
-    if lon is None or lat is None or drift or not np.isfinite([lon, lat]).all():
-        ra, dec = run.pointing.icrs(run.tmid)
-        return float(ra), float(dec)
-    return float(lon), float(lat)

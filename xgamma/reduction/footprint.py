@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from xgamma.coords.cutout import cutout_parts
 from xgamma.coords.frame import SkyFrame
 from xgamma.coords.sky import SkyGrid
-from xgamma.kernels.sphere import separation, to_vectors
+from xgamma.dl3.observation import Observation
+from xgamma.kernels.sphere import from_vectors, separation, to_vectors
 
-__all__ = ["footprint", "footprint_center", "overlap", "tiles_of"]
+__all__ = ["check_plan", "footprint", "footprint_center", "overlap", "plan_pointing", "tiles_of"]
 
 #: Pointings of the observation table and of the event header may differ in their last digits; the plan
 #: of tiles takes this many pixels more, so that no tile is missed.
 PLAN_MARGIN = 2
+#: Points on the circle of a field of view by which its extent on the map is found.
+CIRCLE_POINTS = 256
 
 
 def footprint(grid: SkyGrid, lon: float, lat: float, offset_max: float | None) -> list[tuple[slice, slice]]:
@@ -37,32 +41,56 @@ def footprint(grid: SkyGrid, lon: float, lat: float, offset_max: float | None) -
 
     Notes
     -----
-    The square is measured in pixels of the size that they have at the pointing, so that it holds the
-    circle of radius `offset_max` also where the projection stretches the sky.
+    At the reference point of the projection the square has sides of twice `offset_max`, rounded to whole pixels.
+    Where the projection stretches the sky it grows, so that it holds the circle of radius `offset_max`, to half
+    a pixel; a circle that the seam of a map cuts is held by parts on both sides, or by one over the whole width.
     """
     if offset_max is None:
         return [(slice(0, len(grid.y)), slice(0, len(grid.x)))]
     frame_lon, frame_lat = (float(v) for v in grid.frame.from_icrs(lon, lat))
-    stretch_y, stretch_x = _stretch(grid.frame, frame_lon, frame_lat)
-    # a field of view that holds a pole of the projection fills every longitude
-    longest = 2.0 * max(len(grid.x), 1) * grid.frame.binsize[1] + 4 * offset_max
-    width_x = min(2 * offset_max * stretch_x, longest)
-    return cutout_parts(grid, frame_lon, frame_lat, (width_x, 2 * offset_max * stretch_y))
+    stretch_y, stretch_x = _stretch(grid.frame, frame_lon, frame_lat, offset_max)
+    # wider than the grid is as good as infinite, and a number
+    longest_y, longest_x = (
+        4.0 * n * size + 4 * offset_max for n, size in zip(grid.shape, grid.frame.binsize, strict=True)
+    )
+    width = min(2 * offset_max * stretch_x, longest_x), min(2 * offset_max * stretch_y, longest_y)
+    return cutout_parts(grid, frame_lon, frame_lat, width)
 
 
-def _stretch(frame: SkyFrame, lon: float, lat: float) -> tuple[float, float]:
-    """Pixel size at the reference point over that at a position, along (y, x)."""
+def _stretch(frame: SkyFrame, lon: float, lat: float, radius: float) -> tuple[float, float]:
+    """Extent of a circle on the map over that at the reference point, along (y, x); 1 at least."""
     y, x = (float(v) for v in frame.sky_to_pixel(lon, lat))
     if not np.isfinite([y, x]).all():
         return 1.0, 1.0
-    steps_y, steps_x = np.array([0.5, -0.5, 0.0, 0.0]), np.array([0.0, 0.0, 0.5, -0.5])
-    vectors = to_vectors(*frame.pixel_to_sky(y + steps_y, x + steps_x))
-    sizes = separation(vectors[::2], vectors[1::2])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        stretch = np.array(frame.binsize) / sizes
-    stretch = np.where(np.isfinite(stretch), np.maximum(stretch, 1.0), 1e6)
-    # below a thousandth of a pixel size the projection is flat: whole pixels stay whole
-    return float(stretch[0]), float(stretch[1])
+    angles = np.linspace(0.0, 2 * np.pi, CIRCLE_POINTS, endpoint=False)
+    # half the radius too: a pole inside the circle may be the farthest point
+    radii = np.deg2rad([[0.5 * radius], [radius]])
+    center = np.deg2rad([lon, lat])
+    circle = from_vectors(_around(*center, angles, radii))
+    y_around, x_around = frame.sky_to_pixel(*circle, near_x=x)
+    # a point that the projection cannot show lies beyond the end of the map
+    extent = np.array([np.nan_to_num(np.abs(v - v0), nan=np.inf).max() for v, v0 in ((y_around, y), (x_around, x))])
+    stretch_y, stretch_x = np.maximum(extent * frame.binsize / radius, 1.0)
+    if frame.period is not None and _pole_distance(frame, lon, lat) <= radius:
+        # a circle around a pole of a cylindrical projection has every longitude, and in Mercator no end
+        return (np.inf if frame.proj == "MER" else float(stretch_y)), np.inf
+    return float(stretch_y), float(stretch_x)
+
+
+def _around(lon: float, lat: float, angles: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Unit vectors at distances from a position, all in radian."""
+    center = np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+    east = np.array([-np.sin(lon), np.cos(lon), 0.0])
+    north = np.array([-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)])
+    radii, angles = np.broadcast_arrays(radii, angles)
+    side = np.sin(angles)[..., np.newaxis] * east + np.cos(angles)[..., np.newaxis] * north
+    return np.cos(radii)[..., np.newaxis] * center + np.sin(radii)[..., np.newaxis] * side
+
+
+def _pole_distance(frame: SkyFrame, lon: float, lat: float) -> float:
+    """Angle in degrees to the nearer pole of the projection."""
+    theta = frame.wcs.wcs.s2p([[lon, lat]], 0)["theta"]
+    return 90.0 - abs(float(np.ravel(theta)[0]))
 
 
 def footprint_center(grid: SkyGrid, parts: list[tuple[slice, slice]]) -> tuple[float, float]:
@@ -108,3 +136,36 @@ def tiles_of(
             first_last.append(range(max(first, 0), min(last, len(edge) - 1)))
         tiles.update(dict.fromkeys((j, i) for j in first_last[0] for i in first_last[1]))
     return list(tiles)
+
+
+def plan_pointing(run: Observation) -> tuple[float, float]:
+    """Return a run's pointing in ICRS degrees from the observation table; from its file where that has none."""
+    info: dict[str, Any] = run.info
+    lon, lat = info.get("ra_pnt"), info.get("dec_pnt")
+    drift = str(info.get("obs_mode", "")).upper().startswith("DRIFT")
+    if lon is None or lat is None or drift or not np.isfinite([lon, lat]).all():
+        middle = run.tmid
+        # a run that has no good time points nowhere
+        lon, lat = run.pointing.icrs(middle) if np.isfinite(middle) else (np.nan, np.nan)
+    return float(lon), float(lat)
+
+
+def check_plan(grid: SkyGrid, run: Observation, pointing: tuple[float, float], offset_max: float | None) -> None:
+    """Refuse a run whose file points elsewhere than its row of the observation table: tiles would miss it.
+
+    Raises
+    ------
+    ValueError
+        If the two pointings are further apart than the margin with which tiles are planned.
+    """
+    if offset_max is None or not np.isfinite(pointing).all():
+        return
+    planned = plan_pointing(run)
+    apart = float(separation(to_vectors(*map(np.asarray, pointing)), to_vectors(*map(np.asarray, planned))))
+    if apart > PLAN_MARGIN * min(grid.frame.binsize):
+        msg = (
+            f"run {run.obs_id} points at ICRS ({pointing[0]:.4f}, {pointing[1]:.4f}) deg, its row of the observation "
+            f"table says ({planned[0]:.4f}, {planned[1]:.4f}) deg, {apart:.3g} deg away: correct the index (xgamma "
+            "check lists all faults)"
+        )
+        raise ValueError(msg)

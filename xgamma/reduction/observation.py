@@ -61,6 +61,8 @@ class Run:
     @functools.cached_property
     def pointing(self) -> tuple[float, float]:
         """Pointing at the middle of the run, ICRS degrees."""
+        if not len(self.gti):
+            return np.nan, np.nan
         ra, dec = self.files.pointing().icrs(self.tmid)
         return float(ra), float(dec)
 
@@ -71,7 +73,9 @@ class Run:
 
     @functools.cached_property
     def footprint(self) -> list[tuple[slice, slice]]:
-        """Array slices of the whole grid that this run fills."""
+        """Array slices of the whole grid that this run fills; none if it has no good time."""
+        if not len(self.gti):
+            return []
         return footprint(self.settings.grid, *self.pointing, self.settings.offset_max)
 
     @functools.cached_property
@@ -82,10 +86,10 @@ class Run:
     @functools.cached_property
     def background_model(self) -> xr.DataArray:
         """Background response, gaps filled and padded at its edge."""
-        return prepare_background(self._table("bkg"))
+        return prepare_background(self.table("bkg"))
 
-    def _table(self, hdu_type: str) -> xr.DataArray:
-        """Response of one table."""
+    def table(self, hdu_type: str) -> xr.DataArray:
+        """Return a response that is one table: effective area, energy dispersion, background."""
         response = self.files.irf(hdu_type)
         assert isinstance(response, xr.DataArray)
         return response
@@ -107,7 +111,7 @@ class Run:
     def exposure(self, offset: np.ndarray) -> np.ndarray:
         """Return effective area times livetime in cm2 s at offsets (...), shape (n_true, ...)."""
         assert self.settings.energy_true is not None
-        area = evaluate_aeff(self._table("aeff"), self.settings.energy_true, offset)
+        area = evaluate_aeff(self.table("aeff"), self.settings.energy_true, offset)
         return np.multiply(area, self.livetime, out=area)
 
     def background(self, geometry: PixelGeometry, offset: np.ndarray) -> np.ndarray:
@@ -122,9 +126,10 @@ class Run:
         if "offset" in model.dims:
             return integrate_background(model, edges, offset, np.zeros_like(offset), offset, oversampling)
         if model.attrs.get("fov_alignment") == "ALTAZ":
-            fields = field_of_view_altaz(vectors, self.files.pointing(), self.gti)
-            rates = [integrate_background(model, edges, -lon, lat, offset, oversampling) * w for w, lon, lat in fields]
-            return np.sum(rates, axis=0)
+            total = np.zeros((len(edges) - 1, *offset.shape))
+            for weight, lon, lat in field_of_view_altaz(vectors, self.files.pointing(), self.gti):
+                total += weight * integrate_background(model, edges, -lon, lat, offset, oversampling)
+            return total
         lon, lat = field_of_view(vectors, *self.pointing)
         # the longitude of the data format falls with right ascension and azimuth
         return integrate_background(model, edges, -lon, lat, offset, oversampling)
@@ -140,4 +145,4 @@ class Run:
         """Return the energy dispersion at offsets (...), shape (n_true, n_energy, ...)."""
         settings = self.settings
         assert settings.energy_true is not None
-        return evaluate_edisp_kernel(self._table("edisp"), offset, settings.energy_true, settings.energy_edges)
+        return evaluate_edisp_kernel(self.table("edisp"), offset, settings.energy_true, settings.energy_edges)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from xgamma.dl3.cache import cache, file_key
+from xgamma.irf.aeff import energy_thresholds_aeff_default, rising_energy
 from xgamma.irf.edisp import bias_energy
 from xgamma.kernels.sphere import separation, to_vectors
+from xgamma.reduction.footprint import overlap
 from xgamma.reduction.observation import Run
 from xgamma.reduction.settings import SafeMask
 
 __all__ = ["energy_mask", "safe_mask"]
+
+#: Range of energies that holds no bin: where a response is empty, nothing is safe.
+NOTHING = (np.inf, -np.inf)
+#: Side in pixels of the blocks in which a sum over a run's whole footprint is made.
+BLOCK = 512
 
 
 def safe_mask(run: Run, offset: np.ndarray, background: np.ndarray | None) -> np.ndarray:
@@ -75,71 +83,53 @@ def _offset_of(run: Run, mask: SafeMask) -> np.ndarray:
 
 def _aeff_default(run: Run) -> tuple[float, float]:
     """LO_THRES and HI_THRES of the effective area; a key that is missing or 0 sets no limit."""
-    attrs = run.files.irf("aeff").attrs
-    low, high = attrs.get("lo_thres"), attrs.get("hi_thres")
+    low, high = energy_thresholds_aeff_default(run.table("aeff"))
     # 0 is what writers put that know no threshold
     return float(low) if low else -np.inf, float(high) if high else np.inf
 
 
 def _aeff_max(run: Run, mask: SafeMask) -> tuple[float, float]:
-    """Energy at which the effective area crosses a part of its maximum."""
+    """Energy at which the effective area rises through a part of its maximum."""
     assert mask.percent is not None
-    exposure = run.exposure(_offset_of(run, mask))[:, 0]
     assert run.settings.energy_true is not None
-    return crossing_energy(run.settings.energy_true, exposure, mask.percent / 100), np.inf
-
-
-def crossing_energy(energy: np.ndarray, area: np.ndarray, fraction: float) -> float:
-    """Return the lowest energy at which `area` rises through a fraction of its maximum, on log-log lines.
-
-    Parameters
-    ----------
-    energy
-        Energies in TeV, shape (n,), ascending.
-    area
-        Effective area or exposure, shape (n,).
-    fraction
-        Of the maximum.
-
-    Returns
-    -------
-    float
-        The first energy with a positive area where that lies above the fraction already; infinity
-        where the area is zero everywhere: nothing is safe then.
-
-    Examples
-    --------
-    >>> round(crossing_energy(np.array([1.0, 10.0, 100.0]), np.array([1.0, 10.0, 10.0]), 0.1), 9)
-    1.0
-    """
-    positive = np.flatnonzero(area > 0)
-    if not len(positive):
-        return np.inf
-    first = int(positive[0])
-    limit = fraction * area.max()
-    above = int(first + np.argmax(area[first:] >= limit))
-    if above == first:
-        return float(energy[first])
-    low, high = np.log(area[above - 1 : above + 1])
-    part = (np.log(limit) - low) / (high - low)
-    return float(np.exp(np.log(energy[above - 1]) + part * np.log(energy[above] / energy[above - 1])))
+    exposure = run.exposure(_offset_of(run, mask))[:, 0]
+    if not (exposure > 0).any():
+        return NOTHING
+    return rising_energy(run.settings.energy_true, exposure, mask.percent), np.inf
 
 
 def _edisp_bias(run: Run, mask: SafeMask) -> tuple[float, float]:
     """Energy above which the bias of the energy stays below a part of it."""
     assert mask.percent is not None
     settings = run.settings
-    kernel = run.edisp(_offset_of(run, mask))[..., 0]
     assert settings.energy_true is not None
+    kernel = run.edisp(_offset_of(run, mask))[..., 0]
+    if not kernel.any():
+        return NOTHING
     return bias_energy(kernel, settings.energy_true, settings.energy, mask.percent / 100), np.inf
 
 
 def _bkg_peak(run: Run) -> float:
-    """Lower edge of the bin with the most predicted background in the run's whole footprint."""
+    """Lower edge of the bin with the most predicted background in the run's whole footprint.
+
+    Every tile that the run touches needs this number: it is kept in the cache of the process.
+    """
+    settings, observation = run.settings, run.files.observation
+    axis = settings.energy_edges.tobytes(), settings.background_oversampling
+    files = tuple(file_key(h.file) for h in observation.hdus if h.hdu_type in ("bkg", "gti"))
+    key = ("bkg-peak", observation.__dask_tokenize__(), settings.grid, settings.offset_max, axis, files)
+    spectrum = cache().get(key, lambda: _background_spectrum(run), lambda values: values.nbytes + 1000)
+    return float(settings.energy_edges[int(np.argmax(spectrum))])
+
+
+def _background_spectrum(run: Run) -> np.ndarray:
+    """Background rate in s-1 over the run's whole footprint, shape (n_energy,); block by block of the grid."""
     spectrum = np.zeros(run.settings.n_energy)
-    geometry = run.settings.grid.geometry
-    for y, x in run.footprint:
-        vectors = geometry.vectors[y, x]
-        rate = run.background_rate(vectors, run.offset(vectors))
-        spectrum += np.nansum(rate * geometry.solid_angle[y, x], axis=(1, 2))
-    return float(run.settings.energy_edges[int(np.argmax(spectrum))])
+    grid = run.settings.grid
+    for y, x in np.ndindex(*(-(-n // BLOCK) for n in grid.shape)):
+        block = (slice(y * BLOCK, (y + 1) * BLOCK), slice(x * BLOCK, (x + 1) * BLOCK))
+        for window in overlap(run.footprint, block):
+            geometry = grid.tile(*block).geometry.window(*window)
+            rate = run.background_rate(geometry.vectors, run.offset(geometry.vectors))
+            spectrum += np.nansum(rate * geometry.solid_angle, axis=(1, 2))
+    return spectrum

@@ -132,6 +132,8 @@ def reduce_settings(
         msg = "the grid has no energy axis; pass energy= to xgamma.sky_grid"
         raise ValueError(msg)
     needs_true = {"exposure", "psf", "edisp"} & set(names)
+    masks = parse_safe_mask(safe_mask, limit)
+    needs_true |= {m.name for m in masks} & {"aeff-max", "edisp-bias"}
     if needs_true and "energy_true" not in grid.dims:
         msg = f"{sorted(needs_true)} need an axis of true energy; pass energy_true= to xgamma.sky_grid"
         raise ValueError(msg)
@@ -156,7 +158,7 @@ def reduce_settings(
         energy_true=grid["energy_true"].values if true else None,
         rad_edges=bin_edges(grid, "rad") if rad else None,
         selection=names,
-        masks=parse_safe_mask(safe_mask, limit),
+        masks=masks,
         offset_max=limit,
         background_oversampling=int(background_oversampling),
         max_gti=int(max_gti),

@@ -12,8 +12,8 @@ import xarray as xr
 from xgamma.dl3.observation import Observation
 from xgamma.dl3.store import Observations
 from xgamma.io.provenance import provenance
-from xgamma.reduction.builder import Builder, plan_pointing
-from xgamma.reduction.footprint import tiles_of
+from xgamma.reduction.builder import Builder
+from xgamma.reduction.footprint import plan_pointing, tiles_of
 from xgamma.reduction.settings import DEFAULT_SELECTION, ReduceSettings, reduce_settings
 
 __all__ = ["reduce"]
@@ -103,7 +103,7 @@ def reduce(
     >>> from xgamma.io.sample import sample_path
     >>> store = xg.open_store(sample_path() / "survey")
     >>> energy = xg.energy_axis("1 TeV", "10 TeV", nbin=2)
-    >>> center = SkyCoord(0, 0, unit="deg", frame="galactic")
+    >>> center = SkyCoord(150, -25, unit="deg")
     >>> grid = xg.sky_grid(center, "2 deg", "0.1 deg", energy=energy, energy_true=energy)
     >>> cube = xg.reduce(store.observations, grid, offset_max="2.5 deg", safe_mask="offset-max")
     >>> cube.counts.dims

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from xgamma.coords.sky import SkyGrid
 from xgamma.dl3.observation import Observation
-from xgamma.reduction.footprint import overlap
+from xgamma.reduction.footprint import check_plan, overlap
 from xgamma.reduction.irf_pixels import nearest_pixels
 from xgamma.reduction.observation import Run
 from xgamma.reduction.safe_mask import safe_mask
@@ -55,14 +56,29 @@ def reduce_maps(
     each, scalars = [], []
     for observation in runs:
         maps = sums if stack else _empty_maps(settings, part.shape)
-        with observation.open() as files:
-            run = Run(files, settings)
+        with _opened(observation, settings) as run:
             _fill(run, tile, part, maps, stack=stack)
             scalars.append(_scalars(run) if rows else {})
         each.append(maps)
     # a tile that no run touches is empty, not missing
     result = sums if stack else {name: np.stack([m[name] for m in each or [sums]]) for name in sums}
     return result | (_at_rows(scalars, rows) if rows else {})
+
+
+@contextmanager
+def _opened(observation: Observation, settings: ReduceSettings) -> Iterator[Run]:
+    """Open the files of a run; whatever fails in them, the error names the run and its files."""
+    try:
+        with observation.open() as files:
+            yield Run(files, settings)
+    except Exception as error:
+        files_of_run = sorted({h.file for h in observation.hdus})
+        named = f"run {observation.obs_id}" in str(error) and any(f in str(error) for f in files_of_run)
+        if named:
+            raise
+        msg = f"run {observation.obs_id} cannot be reduced: {error} (files: {', '.join(files_of_run)})"
+        kind = next((k for k in (FileNotFoundError, OSError, ValueError) if isinstance(error, k)), RuntimeError)
+        raise kind(msg) from error
 
 
 def _empty_maps(settings: ReduceSettings, shape: tuple[int, int]) -> Arrays:
@@ -76,6 +92,8 @@ def _empty_maps(settings: ReduceSettings, shape: tuple[int, int]) -> Arrays:
 
 def _fill(run: Run, tile: Tile, part: SkyGrid, maps: Arrays, *, stack: bool) -> None:
     """Add one run to the maps of a tile."""
+    if part.shape != run.settings.grid.shape:
+        check_plan(run.settings.grid, run.files.observation, run.pointing, run.settings.offset_max)
     for window in overlap(run.footprint, tile):
         made = _window_maps(run, part, window)
         if stack:
@@ -148,8 +166,7 @@ def reduce_responses(
 def _run_response(observation: Observation, tile: Tile, settings: ReduceSettings, kind: str, *, stack: bool) -> Arrays:
     assert settings.irf_grid is not None
     part = settings.irf_grid.tile(*tile)
-    with observation.open() as files:
-        run = Run(files, settings)
+    with _opened(observation, settings) as run:
         offset = run.offset(part.geometry.vectors)
         reached = _reached(run, part)
         weight = run.exposure(offset) * (reached & _safe_pixels(run, part) if stack else reached)
@@ -196,8 +213,8 @@ def reduce_scalars(settings: ReduceSettings, *, runs: Sequence[Observation]) -> 
     """
     scalars = []
     for observation in runs:
-        with observation.open() as files:
-            scalars.append(_scalars(Run(files, settings)))
+        with _opened(observation, settings) as run:
+            scalars.append(_scalars(run))
     return _at_rows(scalars, (0, len(scalars)))
 
 

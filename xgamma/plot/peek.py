@@ -43,7 +43,8 @@ def peek_cube(cube: xr.Dataset, *, radius: Any = None, regions: Any = None) -> F
     -------
     matplotlib.figure.Figure
         Counts, background and excess are sums over all energies and runs inside ``mask_safe``; of an on-off cube the
-        background is the scaled off counts. The mask is shown as the fraction of energies (and runs) that are safe.
+        background is the scaled off counts. The mask is shown as the fraction of energies (and runs) that are safe;
+        an image with one energy bin has no spectrum.
 
     Raises
     ------
@@ -66,6 +67,8 @@ def peek_cube(cube: xr.Dataset, *, radius: Any = None, regions: Any = None) -> F
     parts = _inside_mask(cube)
     images = _images(cube, parts, radius) if has_sky(cube) else {}
     spectra = {n: a.sum([d for d in a.dims if d != "energy"]) for n, a in parts.items() if "energy" in a.dims}
+    if images and cube.sizes.get("energy") == 1:
+        spectra = {}  # an image has no spectrum
     runs = _run_numbers(cube, parts)
     if not images and not spectra:
         msg = f"the cube holds nothing to show; it has {sorted(map(str, cube.data_vars))}"

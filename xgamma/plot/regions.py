@@ -33,6 +33,7 @@ def plot_regions(
     ax: WCSAxes,
     *,
     color: str | None = None,
+    default_color: str = "white",
     linewidth: float = 1.6,
     labels: bool = True,
 ) -> list[Artist]:
@@ -45,7 +46,9 @@ def plot_regions(
     ax
         Axes of a map.
     color
-        Colour of all outlines; by default that which the region brings along (DS9 ``color=``), else white.
+        Colour of all outlines; by default that which the region brings along (DS9 ``color=``).
+    default_color
+        Colour of regions that bring none along.
     linewidth
         Width of the lines, which have a dark rim, so that they are seen on any colour map.
     labels
@@ -80,7 +83,7 @@ def plot_regions(
     axes = checked_axes(ax)
     artists: list[Artist] = []
     for region in as_regions(regions):
-        own = next((region.visual[k] for k in COLOR_KEYS if k in region.visual), "white")
+        own = next((region.visual[k] for k in COLOR_KEYS if k in region.visual), default_color)
         artists += _draw_region(axes, region, color or own, linewidth)
         text = str(region.meta.get("text") or region.meta.get("label") or "")
         if labels and text and artists and not isinstance(artists[-1], Text):

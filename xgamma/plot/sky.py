@@ -31,6 +31,9 @@ __all__ = ["plot_map", "plot_mask", "plot_panels", "plot_regions", "sky_axes"]
 
 #: More panels than this are no picture.
 MOST_PANELS = 100
+#: Outlines of regions on colour maps with a light middle, where white ones are lost.
+DARK = "0.15"
+
 
 def plot_map(
     da: xr.DataArray,
@@ -74,7 +77,7 @@ def plot_map(
     units
         Unit to show; by default that of the map, with m2 for cm2 in areas and exposures.
     regions
-        Sky regions of the `regions` package or DS9 strings, drawn on top.
+        Sky regions of the `regions` package or DS9 strings, drawn on top: white, or dark on a map with a `center`.
     contours
         Levels of contours of this map, another map, or a pair (map, levels).
     grid
@@ -119,7 +122,7 @@ def plot_map(
     artist = draw_picture(ax, picture, scale)
     if colorbar:
         color_bar(artist, ax, _bar_label(image, label, picture.factor))
-    _decorate(ax, image, regions, contours, grid, max_pixels)
+    _decorate(ax, image, regions, contours, grid, max_pixels, light=_center(image, center) is not None)
     ax.set_title(_title(da) if title is None else title)
     return ax
 
@@ -196,7 +199,8 @@ def plot_panels(
         artist = draw_picture(ax, picture, own)
         if not share_limits:
             color_bar(artist, ax)
-        _decorate(ax, image, regions, _contours_of_bin(contours, image, dim), grid, max_pixels)
+        bin_contours = _contours_of_bin(contours, image, dim)
+        _decorate(ax, image, regions, bin_contours, grid, max_pixels, light=scale["center"] is not None)
         ax.set_title(bin_label(image, dim), fontsize="medium")
     if share_limits:
         text = _bar_label(cube, label, pictures[0].factor)
@@ -331,12 +335,14 @@ def _title(da: xr.DataArray) -> str:
     return ", ".join(t for t in (bin_label(da.isel(dict.fromkeys(da[n].dims, 0)), n) for n in names) if t)
 
 
-def _decorate(ax: WCSAxes, image: xr.DataArray, regions: Any, contours: Any, grid: bool, max_pixels: int) -> None:
+def _decorate(
+    ax: WCSAxes, image: xr.DataArray, regions: Any, contours: Any, grid: bool, max_pixels: int, *, light: bool
+) -> None:
     if contours is not None:
         other, levels = _contour_map(contours, image)
         draw_contours(ax, compute_pictures([picture_of(_flat(other), max_pixels)])[0], levels)
     if regions is not None:
-        plot_regions(regions, ax)
+        plot_regions(regions, ax, default_color=DARK if light else "white")
     if grid:
         ax.coords.grid(color="0.5", alpha=0.6, linestyle=":", linewidth=0.8)
 

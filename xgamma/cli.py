@@ -3,46 +3,85 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from xgamma.analysis.demo import Detection
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     help="Gamma-ray astronomy on lazy, labelled xarray objects.", no_args_is_help=True, pretty_exceptions_enable=False
 )
+log = logging.getLogger("xgamma")
 
-Overwrite = Annotated[bool, typer.Option(help="Replace what is there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
 @contextmanager
-def _errors_in_words() -> Iterator[None]:
-    """Show what went wrong as one message; a traceback is for faults of xgamma's own."""
-    try:
-        yield
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        if logging.getLogger("xgamma").isEnabledFor(logging.DEBUG):
+def _in_words() -> Iterator[None]:
+    """Show what goes wrong as one message and warnings as one line each; tracebacks are for ``--debug``."""
+    debug = log.isEnabledFor(logging.DEBUG)
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", UserWarning)
+        warnings.showwarning = _show_warning
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            if debug:
+                raise
+            typer.secho(f"Error: {error}", fg="red", err=True)
+            raise typer.Exit(1) from error
+        except (typer.Exit, typer.Abort):
             raise
-        typer.secho(f"Error: {error.args[0] if isinstance(error, KeyError) else error}", fg="red", err=True)
-        raise typer.Exit(1) from error
+        except Exception as error:
+            if debug:
+                raise
+            typer.secho(f"Error inside xgamma: {type(error).__name__}: {error}", fg="red", err=True)
+            typer.echo("Please report it with what `xgamma --debug ...` shows.", err=True)
+            raise typer.Exit(70) from error
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    # a warning is one line, with its kind where it is not our own
+    kind = "" if category is UserWarning else f"{category.__name__}: "
+    log.warning("Warning: %s%s", kind, " ".join(str(message).split()))
 
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show tracebacks and debug messages.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
 ) -> None:
-    import xgamma
-
     if version:
+        import xgamma
+
         typer.echo(f"xgamma {xgamma.__version__}")
         raise typer.Exit
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s")
-    logging.getLogger("xgamma").setLevel(logging.DEBUG if debug else logging.INFO)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG if debug else logging.INFO)
+    log.propagate = False
+
+    def restore() -> None:
+        log.removeHandler(handler)
+        log.level, log.propagate = before
+
+    context.call_on_close(restore)
 
 
 @app.command()
@@ -51,30 +90,44 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Reduce the sample survey, make ring background and significance maps, and compare with the truth."""
-    from rich.console import Console
-    from rich.table import Table
-
-    with _errors_in_words():
+    with _in_words():
         from xgamma.analysis.demo import run_demo
 
         products, found = run_demo(output, overwrite=overwrite)
-    table = Table("source", "simulated events", "excess", "significance", "peak of the map", "distance", title="Found")
+        _tell_demo(found)
+        _list_products(products.files)
+        typer.echo(f"Look at {os.path.relpath(products.files['picture'])} first.")
+
+
+def _tell_demo(found: list[Detection]) -> None:
+    """Table of what was simulated and what was found, with the words that a newcomer needs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(
+        f"\nThe sample survey is a simulation: {len(found)} gamma-ray sources under many more background events. "
+        "Its event lists were filled into sky maps, the background of each pixel was taken from a ring around it, and what "
+        "exceeds it is the excess: it should agree with the simulated events within its error.\n",
+    )
+    table = Table("source", "simulated events", "found (excess)", "significance", "highest pixel of the map")
     for item in found:
         table.add_row(
             item.name,
             str(item.simulated),
             f"{item.excess:.0f} ± {item.error:.0f}",
             f"{item.significance:.1f} sigma",
-            f"{item.peak:.1f} sigma",
-            f"{item.offset:.2f} deg",
+            f"{item.peak:.1f} sigma, {item.offset:.2f} deg away",
         )
-    console = Console()
     console.print(table)
-    _list_products(products.files)
+    console.print(
+        "The significance is how unlikely it is that background alone makes such an excess; 5 sigma and more count as a "
+        "detection.\n"
+    )
 
 
-def _list_products(files: object) -> None:
-    paths = [Path(p) for p in dict(files).values()]  # type: ignore[call-overload]
+def _list_products(files: Mapping[str, Path]) -> None:
+    paths = list(files.values())
     typer.echo(f"Written to {paths[0].parent}: " + ", ".join(p.name for p in paths))
 
 
@@ -85,22 +138,21 @@ def run(
     overwrite: Overwrite = False,
 ) -> None:
     """Run the analysis that a configuration file describes."""
-    with _errors_in_words():
+    with _in_words():
         from xgamma.analysis.analysis import Analysis
         from xgamma.analysis.config import read_config
 
-        settings = read_config(config)
-        logging.getLogger("xgamma").setLevel(settings.general.log.level.upper())
-        products = Analysis(settings).run(output, overwrite=overwrite)
-    for name, value in products.info.data_vars.items():
-        typer.echo(f"{value.attrs['long_name']:40} {float(value):.6g} {value.attrs['units']}  ({name})")
-    _list_products(products.files)
+        products = Analysis(read_config(config)).run(output, overwrite=overwrite)
+        for name, value in products.info.data_vars.items():
+            number = f"{float(value):.6g}" if abs(float(value)) >= 1e7 else f"{float(value):.7g}"
+            typer.echo(f"{value.attrs['long_name']:32} {number} {value.attrs['units']}".rstrip() + f"  ({name})")
+        _list_products(products.files)
 
 
 @app.command()
 def info(path: Annotated[str, typer.Argument(help="DL3 store, cube, map or FITS file.")]) -> None:
     """Say what a store, cube or file holds."""
-    with _errors_in_words():
+    with _in_words():
         from xgamma.dl3.store import open_store
         from xgamma.io.describe import describe
         from xgamma.io.fits_file import expand_path
@@ -114,15 +166,15 @@ def info(path: Annotated[str, typer.Argument(help="DL3 store, cube, map or FITS 
 @app.command()
 def check(path: Annotated[str, typer.Argument(help="DL3 store.")]) -> None:
     """Validate a DL3 store and list every fault; the exit status is 1 if there are errors."""
-    with _errors_in_words():
+    with _in_words():
         from xgamma.dl3.check import check_store, summary
 
         faults = check_store(path)
-    for fault in faults:
-        typer.echo(str(fault))
-    typer.echo(summary(faults))
-    if any(fault.severity == "error" for fault in faults):
-        raise typer.Exit(1)
+        for fault in faults:
+            typer.echo(str(fault))
+        typer.echo(summary(faults))
+        if any(fault.severity == "error" for fault in faults):
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -132,12 +184,12 @@ def simulate(
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate a survey and write it as GADF DL3."""
-    with _errors_in_words():
+    with _in_words():
         from xgamma.simulate.config import simulate_from_config
 
         truth = simulate_from_config(config, output, overwrite=overwrite)
-    events = int(truth["simulated"].sum())
-    typer.echo(f"{truth.sizes['obs']} runs with {events} events written to {output}")
+        events = int(truth["simulated"].sum())
+        typer.echo(f"{truth.sizes['obs']} runs with {events} events written to {output}")
 
 
 @app.command()
@@ -146,7 +198,7 @@ def download(
     path: Annotated[Path | None, typer.Option(help="Folder, by default $GAMMAPY_DATA.")] = None,
 ) -> None:
     """Fetch public data sets, checked by their checksums."""
-    with _errors_in_words():
+    with _in_words():
         from xgamma.dl3.download import data_sets
         from xgamma.dl3.download import download as fetch
 
@@ -154,10 +206,15 @@ def download(
             for name, files in data_sets().items():
                 typer.echo(f"{name}  ({len(files)} files)")
             return
+        known = [*data_sets(), "all"]
+        unknown = [n for n in names if n not in known]
+        if unknown:
+            msg = f"there is no data set {unknown}; there are {', '.join(known)}"
+            raise ValueError(msg)
         for name in names:
             typer.echo(f"{name}: {fetch(name, path, progress=True)}")
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="xgamma")

@@ -3,110 +3,169 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import astropy.units as u
 import yaml
+from astropy.coordinates import Angle
+from astropy.time import Time
 
-from xgamma.analysis.schema import angle, build, choice, key, quantity_text, to_mapping, whole_number
+from xgamma.analysis.schema import (
+    angle,
+    build,
+    choice,
+    energy,
+    flag,
+    key,
+    list_of,
+    mapping,
+    positive_angle,
+    text,
+    times,
+    to_mapping,
+    whole_number,
+)
 from xgamma.io.fits_file import expand_path
+from xgamma.reduction.settings import MAPS, RESPONSES, SAFE_MASKS
 
 __all__ = ["Config", "read_config"]
 
-energy = quantity_text("TeV")
-FRAMES = ("icrs", "galactic")
+LEVELS = tuple(case(level) for level in ("debug", "info", "warning", "error", "critical") for case in (str, str.upper))
+HDU_TYPES = ("events", "gti", "aeff", "edisp", "psf", "bkg", "rad_max")
+METHODS = ("ring", "adaptive_ring", "fov_background", "reflected")
 
 
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        msg = f"{where}={value!r} must be a list"
+def _obs_id(value: Any, where: str) -> int | str:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        msg = f"{where}={value!r} must be the label of a run, a whole number or a text"
         raise ValueError(msg)
     return value
 
 
-def _mapping(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        msg = f"{where}={value!r} must be a section with keys"
+def _exclusion(value: Any, where: str) -> str | list[str]:
+    return list_of(text)(value, where) if isinstance(value, (list, tuple)) else text(value, where)
+
+
+def _complete(section: Any, names: tuple[str, ...], where: str) -> bool:
+    """Return whether all of some keys are there; raise if only some are."""
+    missing = [n for n in names if getattr(section, n) is None]
+    if missing and len(missing) < len(names):
+        msg = f"{where}.{missing[0]} is missing; give all of {list(names)}, or none of them"
         raise ValueError(msg)
-    return value
+    return not missing
 
 
-def _flag(value: Any, where: str) -> bool:
-    if not isinstance(value, bool):
-        msg = f"{where}={value!r} must be true or false"
+def _ascending(low: str | None, high: str | None, where: str) -> None:
+    if low is not None and high is not None and not u.Quantity(low) < u.Quantity(high):
+        msg = f"{where}: min={low!r} must be smaller than max={high!r}"
         raise ValueError(msg)
-    return value
-
-
-def _latitude_longitude(value: Any, where: str) -> str:
-    return str(angle(value, where))
 
 
 @dataclass(frozen=True)
 class Log:
-    """How much is said while running."""
+    """How much is said while running, and where to."""
 
-    level: str = key("info", check=choice("debug", "info", "warning", "error", "DEBUG", "INFO", "WARNING", "ERROR"))
-    filename: str | None = key()
-    filemode: str | None = key()
-    format: str | None = key()
-    datefmt: str | None = key()
+    level: str = key("info", check=choice(*LEVELS))
+    filename: str | None = key(check=text)
+    filemode: str | None = key(check=choice("a", "w"))
+    format: str | None = key(check=text)
+    datefmt: str | None = key(check=text)
 
 
 @dataclass(frozen=True)
 class General:
-    """Output and logging."""
+    """Output, logging, threads."""
 
     log: Log = key(Log)
-    outdir: str = key(".")
-    n_jobs: int = key(1, check=whole_number)
-    datasets_file: str | None = key()
-    models_file: str | None = key()
+    outdir: str = key(".", check=text)
+    #: Threads of Dask; null for one a core. A cluster that is connected has its own workers.
+    n_jobs: int | None = key(None, check=whole_number)
+    datasets_file: str | None = key(check=text)
+    models_file: str | None = key(check=text)
 
 
 @dataclass(frozen=True)
 class Position:
     """Position on the sky."""
 
-    frame: str | None = key(check=choice(*FRAMES))
-    lon: str | None = key(check=_latitude_longitude)
-    lat: str | None = key(check=_latitude_longitude)
+    frame: str | None = key(check=choice("icrs", "galactic"))
+    lon: str | None = key(check=angle)
+    lat: str | None = key(check=angle)
+
+    def validate(self, where: str) -> None:
+        """Check that the position is complete and on the sphere."""
+        _complete(self, ("frame", "lon", "lat"), where)
+        if self.lat is not None and abs(Angle(self.lat).deg) > 90:
+            msg = f"{where}.lat={self.lat!r} must lie between -90 and 90 deg"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True)
 class Cone(Position):
     """Circle on the sky."""
 
-    radius: str | None = key(check=angle)
+    radius: str | None = key(check=positive_angle)
+
+    def validate(self, where: str) -> None:
+        """Check that the circle is complete."""
+        super().validate(where)
+        _complete(self, ("frame", "lon", "lat", "radius"), where)
 
 
 @dataclass(frozen=True)
 class TimeRange:
-    """Range or lists of ranges of time."""
+    """Range of time, or lists of their starts and stops."""
 
-    start: Any = key()
-    stop: Any = key()
+    start: str | list[str] | None = key(check=times)
+    stop: str | list[str] | None = key(check=times)
+
+    def validate(self, where: str) -> None:
+        """Check that there are as many starts as stops, in order."""
+        if _complete(self, ("start", "stop"), where):
+            pairs = self.pairs()
+            wrong = [f"{a.isot} to {b.isot}" for a, b in pairs if not a < b]
+            if wrong or not pairs:
+                msg = f"{where}: each start must come before its stop, not {', '.join(wrong) or 'an empty list'}"
+                raise ValueError(msg)
+
+    def pairs(self) -> list[tuple[Time, Time]]:
+        """Return the ranges, none where no time is given."""
+        if self.start is None or self.stop is None:
+            return []
+        starts, stops = ([v] if isinstance(v, str) else v for v in (self.start, self.stop))
+        if len(starts) != len(stops):
+            msg = f"obs_time needs as many start as stop times, not {len(starts)} and {len(stops)}"
+            raise ValueError(msg)
+        return [(Time(a), Time(b)) for a, b in zip(starts, stops, strict=True)]
 
 
 @dataclass(frozen=True)
 class Observations:
     """Which runs."""
 
-    datastore: str = key("$GAMMAPY_DATA/hess-dl3-dr1")
-    obs_ids: list[Any] = key([], check=_list)
-    obs_file: str | None = key()
+    datastore: str = key("$GAMMAPY_DATA/hess-dl3-dr1", check=text)
+    obs_ids: list[int | str] = key([], check=list_of(_obs_id))
+    obs_file: str | None = key(check=text)
     obs_cone: Cone = key(Cone)
     obs_time: TimeRange = key(TimeRange)
-    required_irf: list[str] = key(["aeff", "edisp", "psf", "bkg"], check=_list)
+    required_irf: list[str] = key(["aeff", "edisp", "psf", "bkg"], check=list_of(choice(*HDU_TYPES)))
+
+    def validate(self, where: str) -> None:
+        """Check that runs are listed once."""
+        if self.obs_ids and self.obs_file is not None:
+            msg = f"{where}.obs_ids and {where}.obs_file both list runs; give one of them"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True)
 class Width:
     """Size of the map."""
 
-    width: str = key("5 deg", check=angle)
-    height: str = key("5 deg", check=angle)
+    width: str = key("5 deg", check=positive_angle)
+    height: str = key("5 deg", check=positive_angle)
 
 
 @dataclass(frozen=True)
@@ -114,17 +173,17 @@ class Wcs:
     """Sky grid."""
 
     skydir: Position = key(Position)
-    binsize: str = key("0.02 deg", check=angle)
+    binsize: str = key("0.02 deg", check=positive_angle)
     width: Width = key(Width, old="fov")
-    binsize_irf: str = key("0.2 deg", check=angle)
-    proj: str = key("CAR")
+    binsize_irf: str = key("0.2 deg", check=positive_angle)
+    proj: str = key("CAR", check=text)
 
 
 @dataclass(frozen=True)
 class Selection:
     """Selection of events."""
 
-    offset_max: str = key("2.5 deg", check=angle)
+    offset_max: str = key("2.5 deg", check=positive_angle)
 
 
 @dataclass(frozen=True)
@@ -134,6 +193,11 @@ class EnergyAxis:
     min: str | None = key(check=energy)
     max: str | None = key(check=energy)
     nbins: int | None = key(check=whole_number)
+
+    def validate(self, where: str) -> None:
+        """Check that the axis is complete and ascends."""
+        _complete(self, ("min", "max", "nbins"), where)
+        _ascending(self.min, self.max, where)
 
 
 @dataclass(frozen=True)
@@ -175,17 +239,17 @@ class Geom:
 class Background:
     """How the background is estimated."""
 
-    method: str | None = key(check=choice(None, "ring", "adaptive_ring", "fov_background", "reflected"))
-    exclusion: Any = key()
-    parameters: dict[str, Any] = key({}, check=_mapping)
+    method: str | None = key(check=choice(*METHODS))
+    exclusion: str | list[str] | None = key(check=_exclusion)
+    parameters: dict[str, Any] = key({}, check=mapping)
 
 
 @dataclass(frozen=True)
 class SafeMasks:
     """Safe masks and their options."""
 
-    methods: list[str] = key(["aeff-default"], check=_list)
-    parameters: dict[str, Any] = key({}, check=_mapping, old="settings")
+    methods: list[str] = key(["aeff-default"], check=list_of(choice(*SAFE_MASKS)))
+    parameters: dict[str, Any] = key({}, check=mapping, old="settings")
 
 
 @dataclass(frozen=True)
@@ -193,13 +257,13 @@ class Datasets:
     """What is reduced."""
 
     type: str = key("3d", check=choice("1d", "3d"))
-    stack: bool = key(True, check=_flag)
+    stack: bool = key(True, check=flag)
     geom: Geom = key(Geom)
-    map_selection: list[str] = key(["counts", "exposure", "background", "psf", "edisp"], check=_list)
+    map_selection: list[str] = key([*MAPS, *RESPONSES], check=list_of(choice(*MAPS, *RESPONSES)))
     background: Background = key(Background)
     safe_mask: SafeMasks = key(SafeMasks)
     on_region: Cone = key(Cone)
-    containment_correction: bool = key(True, check=_flag)
+    containment_correction: bool = key(True, check=flag)
 
 
 @dataclass(frozen=True)
@@ -208,6 +272,10 @@ class FitRange:
 
     min: str | None = key(check=energy)
     max: str | None = key(check=energy)
+
+    def validate(self, where: str) -> None:
+        """Check that the range ascends."""
+        _ascending(self.min, self.max, where)
 
 
 @dataclass(frozen=True)
@@ -222,16 +290,16 @@ class FluxPoints:
     """Flux points."""
 
     energy: EnergyAxis = key(EnergyAxis)
-    source: str = key("source")
-    parameters: dict[str, Any] = key({}, check=_mapping)
+    source: str = key("source", check=text)
+    parameters: dict[str, Any] = key({"selection_optional": "all"}, check=mapping)
 
 
 @dataclass(frozen=True)
 class ExcessMap:
     """Excess and significance map."""
 
-    correlation_radius: str = key("0.1 deg", check=angle)
-    parameters: dict[str, Any] = key({}, check=_mapping)
+    correlation_radius: str = key("0.1 deg", check=positive_angle)
+    parameters: dict[str, Any] = key({}, check=mapping)
     energy_edges: EnergyAxis = key(EnergyAxis)
 
 
@@ -241,8 +309,8 @@ class LightCurve:
 
     time_intervals: TimeRange = key(TimeRange)
     energy_edges: EnergyAxis = key(EnergyAxis)
-    source: str = key("source")
-    parameters: dict[str, Any] = key({}, check=_mapping)
+    source: str = key("source", check=text)
+    parameters: dict[str, Any] = key({"selection_optional": "all"}, check=mapping)
 
 
 @dataclass(frozen=True)
@@ -256,20 +324,21 @@ class Config:
     flux_points: FluxPoints = key(FluxPoints)
     excess_map: ExcessMap = key(ExcessMap)
     light_curve: LightCurve = key(LightCurve)
-    metadata: dict[str, Any] = key({}, check=_mapping)
+    metadata: dict[str, Any] = key({}, check=mapping)
 
     def to_yaml(self) -> str:
         """Return the whole configuration, defaults filled in, as YAML."""
         return yaml.safe_dump(to_mapping(self), sort_keys=False, allow_unicode=True)
 
 
-def read_config(source: str | os.PathLike[str] | dict[str, Any]) -> Config:
+def read_config(source: str | os.PathLike[str] | Mapping[str, Any]) -> Config:
     """Read the configuration of an analysis.
 
     Parameters
     ----------
     source
-        Path of a YAML file, YAML text, or nested dicts, in the layout of gammapy's ``AnalysisConfig``.
+        Path of a YAML file, YAML text, or nested dicts (which may hold quantities and times), in the
+        layout of gammapy's ``AnalysisConfig``, also with its older spellings.
 
     Returns
     -------
@@ -283,25 +352,38 @@ def read_config(source: str | os.PathLike[str] | dict[str, Any]) -> Config:
     ValueError
         If it is not YAML, a key is not known, or a value is wrong: the message names the key.
 
+    Notes
+    -----
+    Defaults are those of gammapy but for three: ``datasets.type`` is ``3d``, ``general.n_jobs`` is null, a thread
+    a core, and ``datasets.geom.wcs.proj`` (``CAR``) is a key of its own.
+
     Examples
     --------
     >>> config = read_config("excess_map: {correlation_radius: 0.2 deg}")
     >>> config.excess_map.correlation_radius
     '0.2 deg'
     """
-    if isinstance(source, dict):
+    if isinstance(source, Mapping):
         return build(Config, source)
-    text = os.fspath(source)
+    content = os.fspath(source)
     where = "the configuration"
-    if not ("\n" in text or ":" in text) or isinstance(source, Path):
+    if isinstance(source, Path) or not ("\n" in content or ": " in content or content.rstrip().endswith(":")):
         path = expand_path(source)
         if not path.is_file():
             msg = f"the configuration file {path} does not exist"
             raise FileNotFoundError(msg)
-        text, where = path.read_text(), str(path)
+        content, where = _read_text(path), str(path)
     try:
-        data = yaml.safe_load(text)
+        data = yaml.safe_load(content)
     except yaml.YAMLError as error:
         msg = f"{where} is not valid YAML: {error}"
         raise ValueError(msg) from error
     return build(Config, data)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        msg = f"{path} is not a text file: {error}"
+        raise ValueError(msg) from error

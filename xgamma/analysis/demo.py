@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,8 @@ from astropy.coordinates import SkyCoord
 
 from xgamma.analysis.analysis import Analysis, Products
 from xgamma.analysis.config import Config, read_config
-from xgamma.analysis.products import draw_maps
 from xgamma.coords.grid import separation
 from xgamma.coords.sky import grid_of
-from xgamma.io.atomic import atomic_path
 from xgamma.io.cube import open_cube
 from xgamma.io.sample import sample_path
 from xgamma.kernels.stats import wstat_excess
@@ -114,12 +111,10 @@ def run_demo(outdir: Any, *, overwrite: bool = False) -> tuple[Products, list[De
         If a product exists and `overwrite` is False.
     """
     truth = read_truth(sample_path("survey"))
-    products = Analysis(demo_config(truth)).run(outdir, overwrite=overwrite)
+    circles = [_circle(s, _capture(s)) for s in truth.sources]
+    products = Analysis(demo_config(truth)).run(outdir, overwrite=overwrite, regions=circles)
     cube, maps = (open_cube(products.files[name]).load() for name in ("cube", "maps"))
     found = [detection(source, truth.simulated[source.name], cube, maps) for source in truth.sources]
-    circles = [_circle(s, _capture(s)) for s in truth.sources]
-    with atomic_path(Path(products.files["picture"]), overwrite=True) as temporary:
-        draw_maps(maps, temporary, regions=circles)
     return products, found
 
 

@@ -1,0 +1,82 @@
+"""Pictures of an analysis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_distribution", "draw_maps"]
+
+#: Width and height in inches of a pair of maps.
+ROW = (12.0, 5.0)
+#: Most pixels of a picture along its height; renderers refuse 2**16.
+MOST_PIXELS = 12000
+
+
+def draw_maps(maps: xr.Dataset, path: Path, *, regions: Any = None, exclusion: xr.DataArray | None = None) -> None:
+    """Write a picture of the excess and the significance, a row for each energy bin.
+
+    Parameters
+    ----------
+    maps
+        ``excess`` and ``sqrt_ts``, dims ([energy,] y, x).
+    path
+        PNG file.
+    regions
+        Sky regions drawn on top.
+    exclusion
+        True outside of the sources, bool, dims (y, x): its edge is drawn.
+    """
+    from xgamma.plot.canvas import sky_axes
+    from xgamma.plot.sky import plot_map
+
+    planes = [maps.isel(energy=[i]) for i in range(maps.sizes["energy"])] if "energy" in maps.dims else [maps]
+    figure = _figure(ROW[0], ROW[1] * len(planes))
+    places = figure.add_gridspec(len(planes), 2)
+    edge = None if exclusion is None or bool(exclusion.all()) else (exclusion.astype(float), [0.5])
+    for row, plane in enumerate(planes):
+        for column, name in enumerate(("excess", "sqrt_ts")):
+            image = plane[name]
+            axes = sky_axes(image, figure, places[row, column])
+            if not bool(image.notnull().any()):
+                axes.set_title(f"{image.attrs['long_name']}: no pixel has a value")
+                continue
+            plot_map(image, axes, regions=regions, contours=edge)
+    _save(figure, path, maps)
+
+
+def draw_distribution(maps: xr.Dataset, path: Path, exclusion: xr.DataArray | None = None) -> None:
+    """Write a picture of the distribution of significances, outside of the exclusion where there is one.
+
+    Raises
+    ------
+    ValueError
+        If no pixel is left, or no Gaussian describes them.
+    """
+    from xgamma.plot.distribution import plot_significance_distribution
+
+    figure = _figure(7, 5)
+    plot_significance_distribution(maps["sqrt_ts"], exclusion=exclusion, ax=figure.add_subplot())
+    _save(figure, path, maps)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Figure that no backend with windows knows of."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path, maps: xr.Dataset) -> None:
+    dpi = min(110.0, MOST_PIXELS / figure.get_size_inches()[1])
+    names = {"Software": "creator", "Creation Time": "created", "Source": "obs_ids", "Comment": "settings"}
+    metadata = {name: str(maps.attrs[key]) for name, key in names.items() if key in maps.attrs}
+    figure.savefig(path, dpi=dpi, format="png", metadata=metadata)

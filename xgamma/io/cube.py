@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -16,6 +16,9 @@ from xgamma.io.atomic import atomic_path, check_target
 from xgamma.io.attrs import decode_attrs, encode_attrs
 from xgamma.io.encoding import common_chunks, is_table, netcdf_encoding, regular_chunks, zarr_encoding
 from xgamma.io.fits_file import expand_path
+
+if TYPE_CHECKING:
+    from xgamma.io.resume import Written
 
 __all__ = ["file_kind", "open_cube", "to_netcdf", "to_zarr", "write_cube"]
 
@@ -28,9 +31,12 @@ def to_zarr(
     store: str | os.PathLike[str],
     *,
     overwrite: bool = False,
+    resume: bool = False,
+    update: bool = False,
+    progress: bool = False,
     dtype: Any = None,
     chunks: Mapping[str, int] | None = None,
-) -> str | Path:
+) -> str | Path | Written:
     """Write a cube to a Zarr store (version 3).
 
     A lazy cube is streamed chunk by chunk: memory stays at a few chunks a worker. A store in a
@@ -45,9 +51,16 @@ def to_zarr(
         On a server nothing can be renamed: there a store that was not finished is refused when opened.
     overwrite
         Replace a store that is there.
+    resume
+        Write a lazy cube piece by piece, and go on with a store that an earlier call has begun; see
+        `xgamma.io.resume.write_resumable`.
+    update
+        As `resume`, and accept other runs than the store was begun with: what they touch is made again.
+    progress
+        Show a bar, with `resume` or `update`.
     dtype
-        Write float64 data variables as this type, for example ``"float32"`` for half the size. By
-        default the numbers come back identical.
+        Write float64 maps as this type. By default the numbers come back identical; with `resume` or
+        `update` the default is ``"float32"``, which is half the size.
     chunks
         Chunk sizes on disk by dimension. By default those of the Dask arrays, the largest where
         they differ, and for arrays in memory 256 pixels along y and x and one run along obs.
@@ -55,7 +68,7 @@ def to_zarr(
     Returns
     -------
     pathlib.Path or str
-        Where it was written.
+        Where it was written; with `resume` or `update` a `xgamma.io.resume.Written`.
 
     Raises
     ------
@@ -76,10 +89,23 @@ def to_zarr(
     >>> open_cube("grid.zarr").identical(grid)
     True
     """
+    if resume or update:
+        from xgamma.io.resume import write_resumable
+
+        dataset = cube if isinstance(cube, xr.Dataset) else cube.to_dataset(name=cube.name or "map")
+        return write_resumable(
+            dataset,
+            store,
+            overwrite=overwrite,
+            update=update,
+            progress=progress,
+            dtype="float32" if dtype is None else dtype,
+            chunks=chunks,
+        )
     is_url = _is_url(store)
     if not is_url:
         check_target(store, overwrite)
-    dataset = _prepare(cube)
+    dataset = prepare(cube)
     sizes = {**common_chunks(dataset), **(chunks or {})}
     dataset = regular_chunks(dataset, sizes)
     encoding = zarr_encoding(dataset, dtype, sizes)
@@ -88,7 +114,7 @@ def to_zarr(
     target = check_target(store, overwrite)
     with atomic_path(target, overwrite) as temporary:
         dataset.to_zarr(temporary, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
-        _consolidate(str(temporary))
+        consolidate(str(temporary))
     return target
 
 
@@ -127,7 +153,7 @@ def to_netcdf(
     'axis.nc'
     """
     target = check_target(path, overwrite)
-    dataset = _prepare(cube)
+    dataset = prepare(cube)
     encoding = netcdf_encoding(dataset, dtype)
     with atomic_path(target, overwrite) as temporary:
         dataset.to_netcdf(temporary, mode="w", format="NETCDF4", engine="netcdf4", encoding=encoding)
@@ -309,7 +335,7 @@ def _is_url(path: str | os.PathLike[str]) -> bool:
     return "://" in os.fspath(path)
 
 
-def _prepare(cube: xr.Dataset | xr.DataArray) -> xr.Dataset:
+def prepare(cube: xr.Dataset | xr.DataArray) -> xr.Dataset:
     """Return what is written: no lazy coordinates, plain attributes, no encodings of earlier files."""
     if isinstance(cube, xr.DataArray):
         name = "map" if cube.name is None else cube.name
@@ -341,7 +367,7 @@ def _restore_coords(dataset: xr.Dataset) -> xr.Dataset:
     return dataset
 
 
-def _consolidate(store: str) -> None:
+def consolidate(store: str) -> None:
     """Copy all metadata into one file: fewer requests, and plain `xarray.open_zarr` has nothing to warn of."""
     import zarr
 
@@ -365,7 +391,7 @@ def _to_remote_zarr(dataset: xr.Dataset, url: str, encoding: dict[Any, dict[str,
         marked.to_zarr(url, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
         root = zarr.open_group(url, mode="r+", use_consolidated=False)
         root.attrs.put({k: v for k, v in root.attrs.asdict().items() if k != INCOMPLETE})
-        _consolidate(url)
+        consolidate(url)
     except BaseException:
         if fs.exists(place):
             fs.rm(place, recursive=True)

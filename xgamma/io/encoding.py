@@ -21,7 +21,9 @@ def is_table(variable: xr.Variable) -> bool:
 
 def narrow(dataset: xr.Dataset, name: Any, dtype: Any) -> bool:
     """True for variables that are written as `dtype` instead of float64."""
-    return dtype is not None and name in dataset.data_vars and dataset[name].dtype == np.float64
+    # times lose their meaning in single precision
+    map_like = name in dataset.data_vars and not is_table(dataset[name].variable)
+    return dtype is not None and map_like and dataset[name].dtype == np.float64
 
 
 def common_chunks(dataset: xr.Dataset) -> dict[str, int]:

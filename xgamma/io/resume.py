@@ -1,0 +1,310 @@
+"""Writing a lazy cube piece by piece, so that a stop or a fault costs the pieces in flight only."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xgamma.io.atomic import atomic_path, check_target
+from xgamma.io.cube import INCOMPLETE, consolidate, prepare
+from xgamma.io.encoding import common_chunks, regular_chunks, zarr_encoding
+from xgamma.io.fits_file import expand_path
+from xgamma.io.pieces import Piece, lazy_arrays, pieces_of
+from xgamma.io.progress import compute_pieces
+
+__all__ = ["Written", "write_piece", "write_resumable"]
+
+#: Group inside the store whose attributes say what was begun and whose array ``done`` holds the markers.
+GROUP = "xgamma"
+FORMAT = 1
+#: Bytes of a marker: the token of the piece that was written; zeros where there is none.
+MARKER = 16
+
+
+@dataclass(frozen=True)
+class Written:
+    """What writing a cube piece by piece did.
+
+    Parameters
+    ----------
+    path
+        The store.
+    n_written
+        Pieces computed and written by this call.
+    n_pieces
+        Pieces of the whole cube.
+    seconds
+        Wall time.
+    missing
+        Runs that could not be read and were left out, and why.
+    """
+
+    path: str
+    n_written: int
+    n_pieces: int
+    seconds: float
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def __fspath__(self) -> str:
+        return self.path
+
+
+def write_resumable(
+    cube: xr.Dataset,
+    store: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    update: bool = False,
+    dtype: Any = "float32",
+    chunks: Mapping[str, int] | None = None,
+    progress: bool = False,
+    compute: Callable[..., int] = compute_pieces,
+) -> Written:
+    """Write a lazy cube piece by piece; call it again to go on after a stop.
+
+    Parameters
+    ----------
+    cube
+        Lazy dataset.
+    store
+        Folder or URL.
+    overwrite
+        Begin anew where a store is there.
+    update
+        Accept other runs than the store was begun with: pieces that they touch are made again.
+    dtype
+        Type on disk of float64 maps; None keeps them.
+    chunks
+        Chunks on disk, see `xgamma.io.cube.to_zarr`.
+    progress
+        Show a bar.
+    compute
+        Computes the pieces; see `xgamma.io.progress.compute_pieces`.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    FileExistsError
+        If something else than a store of this kind lies at `store`.
+    ValueError
+        If the cube is not lazy, or the store was begun with other settings, axes or runs.
+
+    Notes
+    -----
+    The store gets its name when its metadata and axes are written. A piece is a whole number of chunks: no two
+    tasks write the same file. After its chunks a task writes the piece's marker, one chunk of the array
+    ``xgamma/done``; Zarr replaces chunks atomically. Until all pieces are marked, `xgamma.open_cube` refuses the store.
+    """
+    start = time.monotonic()
+    text = os.fspath(store)
+    text = text if "://" in text else os.fspath(check_target(expand_path(text), overwrite=True))
+    dataset = prepare(cube)
+    sizes = {**common_chunks(dataset), **(chunks or {})}
+    dataset = regular_chunks(dataset, sizes)
+    pieces = pieces_of(dataset)
+    if not pieces:
+        msg = "resume=True is for lazy cubes, this one is in memory already; write it without"
+        raise ValueError(msg)
+    encoding = zarr_encoding(dataset, dtype, sizes)
+    manifest = _manifest(dataset, pieces, dtype)
+    if overwrite or not _exists(text):
+        _begin(dataset, text, encoding, manifest, overwrite)
+    else:
+        _check_begun(text, manifest, update)
+    todo = _todo(text, pieces)
+    if todo:
+        _reopen(dataset, text, encoding, manifest, todo)
+    number = compute(dataset, text, todo, progress=progress) if todo else 0
+    _finish(dataset, text, pieces)
+    return Written(text, number, len(pieces), time.monotonic() - start)
+
+
+def _root(store: str, mode: Any) -> Any:
+    import zarr
+
+    return zarr.open_group(store, mode=mode, use_consolidated=False)
+
+
+def _exists(store: str) -> bool:
+    import fsspec
+
+    fs, place = fsspec.core.url_to_fs(store)
+    return bool(fs.exists(place))
+
+
+def _manifest(dataset: xr.Dataset, pieces: Sequence[Piece], dtype: Any) -> dict[str, Any]:
+    """What has to agree between the first call and those that go on."""
+    axes = {str(n): _hash(v.values) for n, v in dataset.coords.items() if v.chunks is None}
+    axes |= {n: _hash(repr(sorted(dataset[n].attrs.items()))) for n in ("wcs", "irf_wcs") if n in dataset.coords}
+    variables = {
+        name: {"dims": list(map(str, dataset[name].dims)), "chunks": [int(c[0]) for c in array.chunks]}
+        for name, array in lazy_arrays(dataset).items()
+        if not {"gti", "obs"} & set(map(str, dataset[name].dims))
+    }
+    return {
+        "format": FORMAT,
+        "axes": {n: h for n, h in axes.items() if n != "obs"},
+        "variables": variables,
+        "dtype": str(dtype),
+        "settings": str(dataset.attrs.get("settings", "")),
+        "runs": str(dataset.attrs.get("obs_ids", "")),
+        "pieces": [p.name for p in pieces],
+    }
+
+
+def _hash(values: Any) -> str:
+    return hashlib.sha256(repr(np.asarray(values).tolist()).encode()).hexdigest()[:16]
+
+
+def _token(piece: Piece) -> np.ndarray:
+    return np.frombuffer(bytes.fromhex(piece.token)[:MARKER], dtype=np.uint8)
+
+
+def _begin(dataset: xr.Dataset, store: str, encoding: Any, manifest: dict[str, Any], overwrite: bool) -> None:
+    """Write metadata and axes under a temporary name, then give the store its name."""
+    marked = dataset.assign_attrs({INCOMPLETE: 1})
+    options = {"mode": "w", "zarr_format": 3, "consolidated": False, "encoding": encoding, "compute": False}
+    if "://" in store:
+        marked.to_zarr(store, **options)
+        _write_manifest(store, manifest, {})
+        return
+    with atomic_path(store, overwrite) as temporary:
+        marked.to_zarr(temporary, **options)
+        _write_manifest(str(temporary), manifest, {})
+
+
+def _write_manifest(store: str, manifest: dict[str, Any], markers: Mapping[str, np.ndarray]) -> None:
+    """Write the group of manifest and markers; `markers` are those that stay."""
+    group = _root(store, "r+").require_group(GROUP)
+    names = manifest["pieces"]
+    # the old markers go first: between the two steps no piece counts as done
+    done = group.create_array("done", shape=(len(names), MARKER), chunks=(1, MARKER), dtype="uint8", overwrite=True)
+    group.attrs.put(manifest)
+    for i, name in enumerate(names):
+        if name in markers:
+            done[i] = markers[name]
+
+
+def _check_begun(store: str, manifest: dict[str, Any], update: bool) -> None:
+    """Refuse to go on with a store that was begun with something else."""
+    begun = _read_manifest(store)
+    if begun is None:
+        msg = f"{store} exists and was not written with resume=True; choose another name, or pass overwrite=True"
+        raise FileExistsError(msg)
+    if begun.get("format") != FORMAT:
+        msg = f"{store} was begun by another version of xgamma (format {begun.get('format')!r}); pass overwrite=True"
+        raise ValueError(msg)
+    ignored = {"pieces", "runs"} if update else {"pieces"}
+    different = [k for k in manifest if k not in ignored and begun.get(k) != manifest[k]]
+    if not different:
+        return
+    words = "; ".join(_difference(k, begun.get(k), manifest[k]) for k in different)
+    hint = (
+        "pass update=True to make the pieces again that they touch" if different == ["runs"] else "choose another name"
+    )
+    msg = f"{store} was begun with other {' and '.join(different)}: {words}; {hint}, or overwrite=True to begin anew"
+    raise ValueError(msg)
+
+
+def _read_manifest(store: str) -> dict[str, Any] | None:
+    try:
+        root = _root(store, "r")
+        return dict(root[GROUP].attrs.asdict()) if GROUP in root else None
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _difference(name: str, old: Any, new: Any) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return f"{name} {sorted(k for k in {*old, *new} if old.get(k) != new.get(k))} differ"
+    if name == "runs":
+        before, now = (set(map(str, json.loads(v or "[]"))) for v in (old, new))
+        new_runs, gone = now - before, before - now
+        return f"{len(new_runs)} runs are new {_some(new_runs)}, {len(gone)} are gone {_some(gone)}"
+    return f"{name} was {old!r} and is {new!r}"
+
+
+def _some(names: set[str]) -> list[str]:
+    return sorted(names)[:10]
+
+
+def _markers(store: str) -> dict[str, np.ndarray]:
+    """Markers of the store by the names of the pieces; zeros for a piece that is not done."""
+    group = _root(store, "r")[GROUP]
+    return dict(zip(group.attrs["pieces"], np.asarray(group["done"][:]), strict=True))
+
+
+def _todo(store: str, pieces: Sequence[Piece]) -> list[Piece]:
+    """Pieces whose marker is not their token."""
+    markers = _markers(store)
+    absent = np.zeros(MARKER, dtype=np.uint8)
+    return [p for p in pieces if not np.array_equal(markers.get(p.name, absent), _token(p))]
+
+
+def _reopen(
+    dataset: xr.Dataset,
+    store: str,
+    encoding: Any,
+    manifest: dict[str, Any],
+    todo: Sequence[Piece],
+) -> None:
+    """Make the store ready: markers of the pieces that stay, arrays of the right shape."""
+    root = _root(store, "r+")
+    root.attrs.put({**root.attrs.asdict(), INCOMPLETE: 1})
+    again = {p.name for p in todo}
+    markers = _markers(store)
+    # on a first call and after a plain stop nothing has to be forgotten
+    if _read_manifest(store) != manifest or any(markers[n].any() for n in again if n in markers):
+        _write_manifest(store, manifest, {n: m for n, m in markers.items() if n not in again and m.any()})
+    changed = [n for n in lazy_arrays(dataset) if n not in root or root[n].shape != dataset[n].shape]
+    if changed:
+        for name in changed:
+            if name in root:
+                del root[name]
+        part = dataset[changed].drop_vars(list(dataset.coords))
+        options = {n: encoding[n] for n in changed}
+        part.to_zarr(store, mode="a", zarr_format=3, consolidated=False, encoding=options, compute=False)
+
+
+def _finish(dataset: xr.Dataset, store: str, pieces: Iterable[Piece]) -> None:
+    """Declare the store complete, if every piece is."""
+    lacking = [p.name for p in _todo(store, list(pieces))]
+    if lacking:
+        msg = f"{len(lacking)} pieces of {store} are not done: {lacking[:10]}; call again to go on"
+        raise OSError(msg)
+    root = _root(store, "r+")
+    if INCOMPLETE in root.attrs:
+        kept = {k: v for k, v in root.attrs.asdict().items() if k != INCOMPLETE}
+        root.attrs.put({**kept, **dataset.attrs})
+        consolidate(store)
+
+
+def write_piece(blocks: Sequence[np.ndarray], *, store: str, piece: Piece, number: int) -> str:
+    """Write the blocks of a piece into the store, then mark it as done; runs on a worker."""
+    root = _root(store, "r+")
+    for block, values in zip(piece.blocks, blocks, strict=True):
+        array = root[block.variable]
+        array[block.slices or ...] = np.asarray(values).astype(array.dtype, copy=False)
+    root[GROUP]["done"][number] = _token(piece)
+    return piece.name
+
+
+def piece_tasks(store: str, pieces: Sequence[Piece]) -> list[tuple[Any, ...]]:
+    """Return the tasks that write pieces."""
+    order = {name: i for i, name in enumerate(_root(store, "r")[GROUP].attrs["pieces"])}
+    return [
+        (functools.partial(write_piece, store=store, piece=p, number=order[p.name]), [b.key for b in p.blocks])
+        for p in pieces
+    ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from xgamma.coords.sky import SkyGrid
 from xgamma.dl3.observation import Observation
-from xgamma.reduction.footprint import check_plan, overlap
+from xgamma.reduction.footprint import check_plan, footprint, overlap
 from xgamma.reduction.irf_pixels import nearest_pixels
 from xgamma.reduction.observation import Run
 from xgamma.reduction.safe_mask import safe_mask
@@ -154,12 +154,27 @@ def reduce_responses(
         ``irf_exposure`` (n_true, ny, nx) and, unless that alone is asked for, `kind`: weighted sums
         where stacked, else the responses themselves, with a first axis of the runs.
     """
-    each = [_run_response(run, tile, settings, kind, stack=stack) for run in runs]
-    if not stack:
-        return {name: np.stack([e[name] for e in each]) for name in each[0]}
-    result = each[0]
-    for other in each[1:]:
-        result = add(result, other)
+    each = (_run_response(run, tile, settings, kind, stack=stack) for run in runs)
+    result = _empty_responses(settings, tile, kind)
+    if stack:
+        for one in each:
+            _add_to(result, one)
+        return result
+    # a tile that no run touches is empty, not missing
+    arrays = list(each) or [result]
+    return {name: np.stack([a[name] for a in arrays]) for name in result}
+
+
+def _empty_responses(settings: ReduceSettings, tile: Tile, kind: str) -> Arrays:
+    assert settings.irf_grid is not None
+    assert settings.energy_true is not None
+    true, shape = len(settings.energy_true), settings.irf_grid.tile(*tile).shape
+    result = {"irf_exposure": np.zeros((true, *shape))}
+    if kind == "psf":
+        assert settings.rad_edges is not None
+        result["psf"] = np.zeros((true, *shape, len(settings.rad_edges) - 1))
+    elif kind == "edisp":
+        result["edisp"] = np.zeros((true, settings.n_energy, *shape))
     return result
 
 
@@ -168,7 +183,7 @@ def _run_response(observation: Observation, tile: Tile, settings: ReduceSettings
     part = settings.irf_grid.tile(*tile)
     with _opened(observation, settings) as run:
         offset = run.offset(part.geometry.vectors)
-        reached = _reached(run, part)
+        reached = _reached(run, tile)
         weight = run.exposure(offset) * (reached & _safe_pixels(run, part) if stack else reached)
         result = {"irf_exposure": weight}
         if kind == "psf":
@@ -180,26 +195,29 @@ def _run_response(observation: Observation, tile: Tile, settings: ReduceSettings
         return result
 
 
-def _reached(run: Run, part: SkyGrid) -> np.ndarray:
-    """True for coarse pixels inside the run's footprint; one pixel beyond the grid takes part."""
-    if run.settings.offset_max is None:
-        return np.ones(part.shape, dtype=bool)
-    row, column, inside = nearest_pixels(run.settings.grid, part)
-    reached = np.zeros(part.shape, dtype=bool)
-    for y, x in run.footprint:
-        reached |= (row >= y.start) & (row < y.stop) & (column >= x.start) & (column < x.stop)
-    return reached & inside
+def _reached(run: Run, tile: Tile) -> np.ndarray:
+    """True for pixels of a tile of the coarse grid inside the run's footprint there."""
+    settings = run.settings
+    assert settings.irf_grid is not None
+    reached = np.zeros(settings.irf_grid.tile(*tile).shape, dtype=bool)
+    if len(run.gti):
+        for window in overlap(footprint(settings.irf_grid, *run.pointing, settings.offset_max), tile):
+            reached[window] = True
+    return reached
 
 
 def _safe_pixels(run: Run, part: SkyGrid) -> np.ndarray:
-    """True for coarse pixels whose nearest fine pixel is safe at any energy."""
-    row, column, inside = nearest_pixels(run.settings.grid, part)
+    """True for coarse pixels whose nearest fine pixel lies in the run's footprint and is safe at any energy."""
     grid = run.settings.grid
+    row, column, inside = nearest_pixels(grid, part)
+    filled = np.zeros(part.shape, dtype=bool)
+    for y, x in run.footprint:
+        filled |= (row >= y.start) & (row < y.stop) & (column >= x.start) & (column < x.stop)
     lon, lat = grid.frame.pixel_to_sky(row + grid.y.start, column + grid.x.start)
     vectors = grid.frame.icrs_vectors(lon, lat)
     offset = run.offset(vectors)
     background = run.background_rate(vectors, offset) if "background" in run.settings.selection else None
-    return safe_mask(run, offset, background).any(axis=0) & inside
+    return safe_mask(run, offset, background).any(axis=0) & inside & filled
 
 
 def reduce_scalars(settings: ReduceSettings, *, runs: Sequence[Observation]) -> Arrays:
@@ -257,7 +275,11 @@ def add(first: Arrays, *others: Arrays) -> Arrays:
     """Add stacked results: sums of numbers, union of masks."""
     result = {name: values.copy() for name, values in first.items()}
     for other in others:
-        for name, values in other.items():
-            combine: Callable[..., Any] = np.logical_or if values.dtype == bool else np.add
-            combine(result[name], values, out=result[name])
+        _add_to(result, other)
     return result
+
+
+def _add_to(result: Arrays, other: Arrays) -> None:
+    for name, values in other.items():
+        combine: Callable[..., Any] = np.logical_or if values.dtype == bool else np.add
+        combine(result[name], values, out=result[name])

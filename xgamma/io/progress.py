@@ -58,7 +58,7 @@ def compute_pieces(dataset: xr.Dataset, store: str, pieces: Sequence[Piece], *, 
 
     arrays = lazy_arrays(dataset)
     name = f"write-{tokenize(store, [p.token for p in pieces])}"
-    layer = {(name, i): task for i, task in enumerate(piece_tasks(store, pieces))}
+    layer: dict[Any, Any] = {(name, i): task for i, task in enumerate(piece_tasks(store, pieces))}
     graph = HighLevelGraph.from_collections(name, layer, dependencies=list(arrays.values()))
     items = [Delayed(key, graph, layer=name) for key in layer]
     client = current_client()
@@ -71,7 +71,7 @@ def compute_pieces(dataset: xr.Dataset, store: str, pieces: Sequence[Piece], *, 
 
 
 def _compute_here(items: list[Any], name: str, advance: Callable[[], None]) -> None:
-    import dask
+    from dask.base import compute
     from dask.callbacks import Callback
 
     def posttask(key: Any, *_: Any) -> None:
@@ -79,7 +79,7 @@ def _compute_here(items: list[Any], name: str, advance: Callable[[], None]) -> N
             advance()
 
     with Callback(posttask=posttask):
-        dask.compute(*items)
+        compute(*items)  # type: ignore[no-untyped-call]
 
 
 def _compute_there(client: Any, items: list[Any], advance: Callable[[], None]) -> None:

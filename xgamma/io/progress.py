@@ -79,7 +79,7 @@ def _compute_here(items: list[Any], name: str, advance: Callable[[], None]) -> N
             advance()
 
     with Callback(posttask=posttask):
-        compute(*items)  # type: ignore[no-untyped-call]
+        compute(*items)
 
 
 def _compute_there(client: Any, items: list[Any], advance: Callable[[], None]) -> None:

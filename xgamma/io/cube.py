@@ -92,7 +92,9 @@ def to_zarr(
     if resume or update:
         from xgamma.io.resume import write_resumable
 
-        dataset = cube if isinstance(cube, xr.Dataset) else cube.to_dataset(name="map" if cube.name is None else cube.name)
+        dataset = (
+            cube if isinstance(cube, xr.Dataset) else cube.to_dataset(name="map" if cube.name is None else cube.name)
+        )
         return write_resumable(
             dataset,
             store,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-__all__ = ["Block", "Piece", "lazy_arrays", "pieces_of"]
+__all__ = ["Block", "Piece", "TileTokens", "lazy_arrays", "pieces_of"]
 
 #: Dims along which a cube is cut into pieces, for each kind of piece.
 KINDS: dict[str, tuple[str, ...]] = {
@@ -21,6 +21,24 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 #: Arrays whose blocks are taken out of tasks that are named for what goes into a tile.
 TILED = "-reduce-"
+
+
+@dataclass(frozen=True)
+class TileTokens:
+    """What each block of a layer of tiles is made of; lies in the layer, where no task asks for it.
+
+    Parameters
+    ----------
+    tokens
+        Hash for each block, by its place.
+    """
+
+    tokens: Mapping[tuple[int, ...], str]
+
+    @staticmethod
+    def key(layer: str) -> str:
+        """Key under which the tokens of `layer` lie in it."""
+        return f"tokens-{layer}"
 
 
 @dataclass(frozen=True)
@@ -155,6 +173,9 @@ def _source(array: Any, key: tuple[Any, ...]) -> str:
     """What a block is made of: the task of its tile for a reduced cube, else the name of the array."""
     if TILED not in array.name:
         return str(array.name)
-    task = array.dask.layers[array.name][key]
-    # a tuple (getitem, key of the tile's task, name of the variable)
-    return repr(task[1]) if isinstance(task, tuple) and len(task) == 3 else str(array.name)
+    layers = array.dask.layers
+    # a tuple (getitem, key of the task that makes the tile, name of the variable)
+    task = layers[array.name][key]
+    source, *place = task[1]
+    tokens = layers[source].get(TileTokens.key(source)) if source in layers else None
+    return tokens.tokens[tuple(place)] if isinstance(tokens, TileTokens) else str(array.name)

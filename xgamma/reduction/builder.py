@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dask.array as da
@@ -12,6 +13,7 @@ import xarray as xr
 from dask.base import tokenize
 
 from xgamma.dl3.observation import Observation
+from xgamma.io.pieces import TileTokens
 from xgamma.reduction.footprint import plan_pointing, tiles_of
 from xgamma.reduction.graph import Key, batches, tree_sum_graph, variable
 from xgamma.reduction.settings import ReduceSettings
@@ -76,8 +78,9 @@ class Builder:
         # responses are taken at the centres of the bins, which the edges do not fix
         axes = [settings.energy_edges, settings.energy_true_edges, settings.energy, settings.energy_true]
         numbers = (settings.background_oversampling, settings.max_gti, stack, [e.tolist() for e in edges])
-        plan = (settings.rad_edges, sorted(tiles.items()), [run.__dask_tokenize__() for run in runs])
-        self.token = tokenize(repr(sky), axes, numbers, plan)
+        self.settings_token = tokenize(repr(sky), axes, numbers, settings.rad_edges)
+        self._run_tokens = [_digest(repr(run.__dask_tokenize__())) for run in runs]
+        self.token = _digest(self.settings_token, repr(sorted(tiles.items())), *self._run_tokens)
         self.settings_key = f"reduce-settings-{self.token}"
 
     def variables(self) -> dict[str, xr.Variable]:
@@ -136,6 +139,7 @@ class Builder:
         with_scalars: bool = False,
     ) -> dict[Key, Any]:
         layer: dict[Any, Any] = {self.settings_key: self.settings}
+        layer[TileTokens.key(name)] = TileTokens(self._tile_tokens(edges, tiles))
         number = len(self.runs)
         for j, i in np.ndindex(len(edges[0]) - 1, len(edges[1]) - 1):
             tile = tuple(slice(int(e[k]), int(e[k + 1])) for e, k in zip(edges, (j, i), strict=True))
@@ -153,6 +157,20 @@ class Builder:
                 work.append(make(runs=tuple(self.runs[k] for k in group), **extra))
             layer |= tree_sum_graph(name, (j, i), work, make(runs=()))
         return layer
+
+    def _tile_tokens(self, edges: Edges, tiles: Mapping[tuple[int, int], list[int]]) -> dict[tuple[int, ...], str]:
+        """Hash of settings, pixels and runs of each block: the same in a survey to which runs are added elsewhere."""
+        tokens = {}
+        for j, i in np.ndindex(len(edges[0]) - 1, len(edges[1]) - 1):
+            place = f"{self.settings_token} {edges[0][j : j + 2]} {edges[1][i : i + 2]}"
+            touching = tiles.get((j, i), [])
+            if self.stack:
+                tokens[j, i] = _digest(place, *(self._run_tokens[k] for k in touching))
+            else:
+                here = set(touching)
+                for k, run in enumerate(self._run_tokens):
+                    tokens[k, j, i] = _digest(place, run if k in here else "")
+        return tokens
 
     def _responses(self) -> dict[str, da.Array]:
         """PSF and energy dispersion on the coarse grid, in tiles of their own."""
@@ -223,6 +241,10 @@ class Builder:
     ) -> da.Array:
         chunks = (rows, (n_gti,)) if name.startswith("gti") else (rows,)
         return variable(source, layer, name, chunks, float, place)
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
 
 
 def _batch_size(number: int) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from astropy.coordinates import SkyCoord
 
 from xgamma.coords.bins import bin_edges
 from xgamma.coords.sky import SkyGrid, grid_of, has_sky
@@ -215,13 +216,16 @@ def parse_safe_mask(safe_mask: Any, offset_max: float | None = None) -> tuple[Sa
         items = {safe_mask: {}}
     elif isinstance(safe_mask, Mapping):
         items = safe_mask
-    else:
+    elif isinstance(safe_mask, Iterable):
         items = {name: {} for name in safe_mask}
+    else:
+        msg = f"safe_mask={safe_mask!r} must be a name, a list of names, or a mapping from names to options"
+        raise TypeError(msg)
     return tuple(_one_mask(name, options or {}, offset_max) for name, options in items.items())
 
 
 def _one_mask(name: str, options: Mapping[str, Any], offset_max: float | None) -> SafeMask:
-    if name not in SAFE_MASKS:
+    if not isinstance(name, str) or name not in SAFE_MASKS:
         msg = f"safe mask {name!r} is not known; choose from {sorted(SAFE_MASKS)}"
         raise ValueError(msg)
     known = SAFE_MASKS[name]
@@ -237,13 +241,16 @@ def _one_mask(name: str, options: Mapping[str, Any], offset_max: float | None) -
     offset = values.get("offset_max", values.get("fixed_offset"))
     if name == "offset-max" and offset is None:
         offset = f"{DEFAULT_OFFSET_MAX if offset_max is None else offset_max!r} deg"
-    number = None if offset is None else to_value(offset, "deg", f"safe mask {name!r}")
-    if number is not None and number < 0:
-        msg = f"safe mask {name!r}: an offset of {offset!r} is negative"
+    number = None if offset is None else np.asarray(to_value(offset, "deg", f"safe mask {name!r}"))
+    if number is not None and (number.ndim or not number >= 0):
+        msg = f"safe mask {name!r}: offset {offset!r} is negative, or not one angle"
         raise ValueError(msg)
     position = values.get("position")
     if position is not None and offset is not None:
         msg = f"safe mask {name!r}: give position or fixed_offset, not both"
         raise ValueError(msg)
+    if position is not None and not (isinstance(position, SkyCoord) and position.isscalar):
+        msg = f"safe mask {name!r}: position={position!r} must be one astropy SkyCoord"
+        raise TypeError(msg)
     where = None if position is None else (float(position.icrs.ra.deg), float(position.icrs.dec.deg))
-    return SafeMask(name, None if percent is None else float(percent), number, where)
+    return SafeMask(name, None if percent is None else float(percent), None if number is None else float(number), where)

@@ -23,7 +23,7 @@ TILE_BYTES = 64 * 2**20
 
 
 def reduce(
-    observations: Observations | Sequence[Observation],
+    observations: Observations | Sequence[Observation] | Observation,
     grid: xr.Dataset,
     *,
     selection: Sequence[str] | str = DEFAULT_SELECTION,
@@ -111,7 +111,8 @@ def reduce(
     """
     settings = reduce_settings(grid, selection, safe_mask, offset_max, background_oversampling, max_gti)
     edges = _tile_edges(settings, chunks)
-    runs, tiles = _plan(list(observations), settings, edges)
+    given = [observations] if isinstance(observations, Observation) else list(observations)
+    runs, tiles = _plan(given, settings, edges)
     builder = Builder(runs, tiles, settings, edges, stack=stack)
     cube = xr.Dataset(builder.variables(), coords=_coords(grid, settings, runs, stack=stack))
     cube.attrs = provenance(

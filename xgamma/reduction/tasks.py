@@ -75,10 +75,14 @@ def _opened(observation: Observation, settings: ReduceSettings) -> Iterator[Run]
         files_of_run = sorted({h.file for h in observation.hdus})
         named = f"run {observation.obs_id}" in str(error) and any(f in str(error) for f in files_of_run)
         if named:
+            error.obs_id = observation.obs_id  # type: ignore[attr-defined]
             raise
         msg = f"run {observation.obs_id} cannot be reduced: {error} (files: {', '.join(files_of_run)})"
         kind = next((k for k in (FileNotFoundError, OSError, ValueError) if isinstance(error, k)), RuntimeError)
-        raise kind(msg) from error
+        fault = kind(msg)
+        # for those who want to go on without the run
+        fault.obs_id = observation.obs_id  # type: ignore[union-attr]
+        raise fault from error
 
 
 def _empty_maps(settings: ReduceSettings, shape: tuple[int, int]) -> Arrays:

@@ -273,7 +273,7 @@ def _reopen(
         for name in changed:
             if name in root:
                 del root[name]
-        part = dataset[changed].drop_vars(list(dataset.coords))
+        part = dataset[changed].drop_vars(list(dataset.coords), errors="ignore")
         options = {n: encoding[n] for n in changed}
         part.to_zarr(store, mode="a", zarr_format=3, consolidated=False, encoding=options, compute=False)
 

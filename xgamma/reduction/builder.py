@@ -160,7 +160,7 @@ class Builder:
 
     def _tile_tokens(self, edges: Edges, tiles: Mapping[tuple[int, int], list[int]]) -> dict[tuple[int, ...], str]:
         """Hash of settings, pixels and runs of each block: the same in a survey to which runs are added elsewhere."""
-        tokens = {}
+        tokens: dict[tuple[int, ...], str] = {}
         for j, i in np.ndindex(len(edges[0]) - 1, len(edges[1]) - 1):
             place = f"{self.settings_token} {edges[0][j : j + 2]} {edges[1][i : i + 2]}"
             touching = tiles.get((j, i), [])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.visualization.wcsaxes import WCSAxes
 from matplotlib.artist import Artist
+from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import AbstractPathEffect, withStroke
@@ -50,7 +51,7 @@ def plot_regions(
     default_color
         Colour of regions that bring none along.
     linewidth
-        Width of the lines, which have a dark rim, so that they are seen on any colour map.
+        Width of the lines, which have a dark rim (dark ones a white rim), so that they are seen on any colour map.
     labels
         Write the text that a region brings along (DS9 ``text={}``) beside it.
 
@@ -112,12 +113,13 @@ def _draw_region(ax: WCSAxes, region: SkyRegion, color: str, linewidth: float) -
     return artists
 
 
-def _rim(linewidth: float) -> list[AbstractPathEffect]:
-    return [withStroke(linewidth=linewidth + 1.4, foreground="0.1", alpha=0.7)]
+def _rim(linewidth: float, color: str) -> list[AbstractPathEffect]:
+    dark = float(np.mean(to_rgb(color))) < 0.4
+    return [withStroke(linewidth=linewidth + 1.4, foreground="white" if dark else "0.1", alpha=0.7)]
 
 
 def _set_style(artist: Artist, color: str, linewidth: float) -> None:
-    artist.set_path_effects(_rim(linewidth))
+    artist.set_path_effects(_rim(linewidth, color))
     if isinstance(artist, Patch):
         artist.set(facecolor="none", edgecolor=color, linewidth=linewidth, fill=False)
     elif isinstance(artist, Line2D):
@@ -175,7 +177,7 @@ def _draw_compound(ax: WCSAxes, region: PixelRegion, color: str, linewidth: floa
         if inside.any() and not inside.all():
             limits = ax.get_xlim(), ax.get_ylim()
             lines = ax.contour(x + turn, y, inside.astype(float), [0.5], colors=[color], linewidths=linewidth)
-            lines.set_path_effects(_rim(linewidth))
+            lines.set_path_effects(_rim(linewidth, color))
             ax.set_xlim(*limits[0])
             ax.set_ylim(*limits[1])
             artists.append(lines)
@@ -194,6 +196,6 @@ def _draw_label(ax: WCSAxes, region: PixelRegion, text: str, color: str) -> Text
     turns = _turns(ax, region) or [0.0]
     x, y = (0.5 * (box[0] + box[1]), box[3]) if box else (region.center.x, region.center.y)
     label = ax.text(x + turns[0], y, text, color=color, ha="center", va="bottom", fontsize="small", clip_on=True)
-    label.set_path_effects(_rim(1.0))
+    label.set_path_effects(_rim(1.0, color))
     label.set_in_layout(False)
     return label

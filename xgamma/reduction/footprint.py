@@ -68,13 +68,23 @@ def _stretch(frame: SkyFrame, lon: float, lat: float, radius: float) -> tuple[fl
     center = np.deg2rad([lon, lat])
     circle = from_vectors(_around(*center, angles, radii))
     y_around, x_around = frame.sky_to_pixel(*circle, near_x=x)
-    # a point that the projection cannot show lies beyond the end of the map
-    extent = np.array([np.nan_to_num(np.abs(v - v0), nan=np.inf).max() for v, v0 in ((y_around, y), (x_around, x))])
+    extent = np.array([_extent(y_around - y), _extent(x_around - x)])
     stretch_y, stretch_x = np.maximum(extent * frame.binsize / radius, 1.0)
     if frame.period is not None and _pole_distance(frame, lon, lat) <= radius:
         # a circle around a pole of a cylindrical projection has every longitude, and in Mercator no end
         return (np.inf if frame.proj == "MER" else float(stretch_y)), np.inf
     return float(stretch_y), float(stretch_x)
+
+
+def _extent(distance: np.ndarray) -> float:
+    """Largest distance of circles, shape (n, points), from their centre in pixels."""
+    # a point that the projection cannot show lies beyond the end of the map
+    longest = float(np.nan_to_num(np.abs(distance), nan=np.inf).max())
+    if not np.isfinite(longest):
+        return np.inf
+    # where the circle jumps over a seam, what lies inside of it reaches to the ends of the map
+    step = np.abs(np.diff(distance, axis=-1, append=distance[..., :1])).max()
+    return np.inf if step > 0.5 * longest else longest
 
 
 def _around(lon: float, lat: float, angles: np.ndarray, radii: np.ndarray) -> np.ndarray:

@@ -213,6 +213,8 @@ def _reached(run: Run, tile: Tile) -> np.ndarray:
 def _safe_pixels(run: Run, part: SkyGrid) -> np.ndarray:
     """True for coarse pixels whose nearest fine pixel lies in the run's footprint and is safe at any energy."""
     grid = run.settings.grid
+    if not run.footprint:
+        return np.zeros(part.shape, dtype=bool)
     row, column, inside = nearest_pixels(grid, part)
     filled = np.zeros(part.shape, dtype=bool)
     for y, x in run.footprint:

@@ -141,7 +141,7 @@ def test_what_is_missing_is_said(run, tmp_path):
             write_observation(tmp_path / "a.fits", bare, run.gti, header=header)
     with pytest.raises(ValueError, match="at least one good time interval"):
         write_observation(tmp_path / "a.fits", run.events, gti_table([], []))
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
+    with pytest.raises(FileNotFoundError, match="does not exist; make it first"):
         write_observation(tmp_path / "no" / "a.fits", run.events, run.gti)
     assert not (tmp_path / "a.fits").exists()
 

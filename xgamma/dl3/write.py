@@ -5,9 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ from xgamma.dl3.gti import gti_duration, gti_to_hdu
 from xgamma.dl3.index import HduIndex, HduLocation, ObsId
 from xgamma.dl3.pointing import Pointing
 from xgamma.dl3.times import J2000_HEADER, from_tt_seconds, has_reference, to_time
+from xgamma.io.atomic import atomic_path
 from xgamma.io.fits_file import expand_path
 from xgamma.irf.write import irf_to_hdu
 
@@ -46,40 +45,6 @@ SKIPPED = {
     "mjdref",
     "timeunit",
 }
-
-
-@contextmanager
-def atomic_path(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
-    """Give a path to write to, which becomes `path` at the end of the block and vanishes if the block fails.
-
-    Raises
-    ------
-    FileExistsError
-        If `path` exists and `overwrite` is not set.
-    FileNotFoundError
-        If the folder does not exist.
-    """
-    target = expand_path(path)
-    if target.exists() and not overwrite:
-        msg = f"{target} exists; give overwrite=True to replace it"
-        raise FileExistsError(msg)
-    if not target.parent.is_dir():
-        msg = f"there is no folder {target.parent}; make it first"
-        raise FileNotFoundError(msg)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    draft = Path(name)
-    try:
-        yield draft
-        with draft.open("rb") as stream:
-            os.fsync(stream.fileno())
-        # mkstemp makes files for the owner only; new files get what the user's umask says
-        mask = os.umask(0)
-        os.umask(mask)
-        draft.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~mask)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def write_fits(path: str | os.PathLike[str], hdus: list[Any], overwrite: bool = False) -> Path:

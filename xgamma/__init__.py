@@ -20,26 +20,40 @@ if TYPE_CHECKING:
     from xgamma.coords.regions import region_mask
     from xgamma.coords.reproject import reproject
     from xgamma.coords.sky import decode, encode
+    from xgamma.dl3.check import check_store
+    from xgamma.dl3.download import download
+    from xgamma.dl3.observation import Observation
     from xgamma.dl3.store import Observations, Store, open_store
     from xgamma.estimators.excess import excess_map
     from xgamma.estimators.significance import significance_distribution
     from xgamma.io.cube import open_cube, write_cube
+    from xgamma.io.describe import describe
     from xgamma.io.fits_map import read_map
     from xgamma.io.fits_write import write_map
+    from xgamma.io.sample import sample_path
+    from xgamma.irf.read import read_irf
+    from xgamma.plot.distribution import plot_significance_distribution
+    from xgamma.plot.sky import plot_map, plot_mask, plot_panels
     from xgamma.reduction.info import info
     from xgamma.reduction.rebin import rebin, to_image
     from xgamma.reduction.stack import stack
     from xgamma.reduction.survey import reduce
+    from xgamma.simulate.events import simulate_events
+    from xgamma.simulate.survey import simulate_survey
 
 #: Where the public names live; each is imported when it is first used.
 _NAMES = {
     "Analysis": "analysis.analysis",
     "Config": "analysis.config",
+    "Observation": "dl3.observation",
     "Observations": "dl3.store",
     "Store": "dl3.store",
     "adaptive_ring_background": "background.ring",
+    "check_store": "dl3.check",
     "cutout": "coords.cutout",
     "decode": "coords.sky",
+    "describe": "io.describe",
+    "download": "dl3.download",
     "downsample": "coords.downsample",
     "encode": "coords.sky",
     "energy_axis": "coords.bins",
@@ -47,7 +61,12 @@ _NAMES = {
     "info": "reduction.info",
     "open_cube": "io.cube",
     "open_store": "dl3.store",
+    "plot_map": "plot.sky",
+    "plot_mask": "plot.sky",
+    "plot_panels": "plot.sky",
+    "plot_significance_distribution": "plot.distribution",
     "read_config": "analysis.config",
+    "read_irf": "irf.read",
     "read_map": "io.fits_map",
     "rebin": "reduction.rebin",
     "reduce": "reduction.survey",
@@ -55,8 +74,11 @@ _NAMES = {
     "region_mask": "coords.regions",
     "reproject": "coords.reproject",
     "ring_background": "background.ring",
+    "sample_path": "io.sample",
     "separation": "coords.grid",
     "significance_distribution": "estimators.significance",
+    "simulate_events": "simulate.events",
+    "simulate_survey": "simulate.survey",
     "sky_grid": "coords.grid",
     "solid_angle": "coords.grid",
     "stack": "reduction.stack",
@@ -68,11 +90,15 @@ _NAMES = {
 __all__ = [
     "Analysis",
     "Config",
+    "Observation",
     "Observations",
     "Store",
     "adaptive_ring_background",
+    "check_store",
     "cutout",
     "decode",
+    "describe",
+    "download",
     "downsample",
     "encode",
     "energy_axis",
@@ -80,7 +106,12 @@ __all__ = [
     "info",
     "open_cube",
     "open_store",
+    "plot_map",
+    "plot_mask",
+    "plot_panels",
+    "plot_significance_distribution",
     "read_config",
+    "read_irf",
     "read_map",
     "rebin",
     "reduce",
@@ -88,8 +119,11 @@ __all__ = [
     "region_mask",
     "reproject",
     "ring_background",
+    "sample_path",
     "separation",
     "significance_distribution",
+    "simulate_events",
+    "simulate_survey",
     "sky_grid",
     "solid_angle",
     "stack",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,6 +22,8 @@ app = typer.Typer(
     help="Gamma-ray astronomy on lazy, labelled xarray objects.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 log = logging.getLogger("xgamma")
+#: Warnings that say nothing to who runs a command.
+FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, ResourceWarning, ImportWarning)
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
@@ -31,7 +33,9 @@ def _in_words() -> Iterator[None]:
     """Show what goes wrong as one message and warnings as one line each; tracebacks are for ``--debug``."""
     debug = log.isEnabledFor(logging.DEBUG)
     with warnings.catch_warnings():
-        warnings.simplefilter("once", UserWarning)
+        warnings.simplefilter("default")
+        for category in () if debug else FOR_DEVELOPERS:
+            warnings.simplefilter("ignore", category)
         warnings.showwarning = _show_warning
         try:
             yield
@@ -56,20 +60,25 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
     log.warning("Warning: %s%s", kind, " ".join(str(message).split()))
 
 
-@app.callback()
-def _options(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
-) -> None:
-    if version:
+def _version(value: bool) -> None:
+    if value:
         import xgamma
 
         typer.echo(f"xgamma {xgamma.__version__}")
         raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(2)
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+]
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    version: Version = False,  # noqa: ARG001
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
+) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     before = log.level, log.propagate
@@ -96,7 +105,7 @@ def demo(
         products, found = run_demo(output, overwrite=overwrite)
         _tell_demo(found)
         _list_products(products.files)
-        typer.echo(f"Look at {os.path.relpath(products.files['picture'])} first.")
+        typer.echo(f"Look first at {products.files['picture']}")
 
 
 def _tell_demo(found: list[Detection]) -> None:
@@ -104,25 +113,27 @@ def _tell_demo(found: list[Detection]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(highlight=False)
     console.print(
         f"\nThe sample survey is a simulation: {len(found)} gamma-ray sources under many more background events. "
-        "Its event lists were filled into sky maps, the background of each pixel was taken from a ring around it, and what "
-        "exceeds it is the excess: it should agree with the simulated events within its error.\n",
+        "Its event lists were filled into sky maps, and the background of each pixel was taken from a ring around it. "
+        "What exceeds it is the excess; it should agree with the simulated events within its error.\n",
     )
-    table = Table("source", "simulated events", "found (excess)", "significance", "highest pixel of the map")
+    table = Table("source", "simulated", "excess found", "significance", "highest pixel", "distance")
     for item in found:
         table.add_row(
             item.name,
             str(item.simulated),
             f"{item.excess:.0f} ± {item.error:.0f}",
             f"{item.significance:.1f} sigma",
-            f"{item.peak:.1f} sigma, {item.offset:.2f} deg away",
+            f"{item.peak:.1f} sigma",
+            f"{item.offset:.2f} deg",
         )
     console.print(table)
     console.print(
-        "The significance is how unlikely it is that background alone makes such an excess; 5 sigma and more count as a "
-        "detection.\n"
+        "Excess and significance are those of the circles on the maps, which hold nearly all events of a source. "
+        "The highest pixel is that of the significance map, whose small disc shows weak sources better; one speaks of "
+        "a detection from about 5 sigma on. The distance is that of this pixel from the true position.\n"
     )
 
 
@@ -207,10 +218,12 @@ def download(
                 typer.echo(f"{name}  ({len(files)} files)")
             return
         known = [*data_sets(), "all"]
-        unknown = [n for n in names if n not in known]
-        if unknown:
-            msg = f"there is no data set {unknown}; there are {', '.join(known)}"
-            raise ValueError(msg)
+        for name in names:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+                msg = f"there is no data set {name!r}; {hint}"
+                raise ValueError(msg)
         for name in names:
             typer.echo(f"{name}: {fetch(name, path, progress=True)}")
 

@@ -150,7 +150,7 @@ class Analysis:
         image = to_image(runs) if edges is None else rebin(runs, edges)
         function = RING_METHODS[section.method]
         try:
-            return function(image, exclusion=self.exclusion(image), **ring_options(section))
+            return function(image, exclusion=self.exclusion(self.grid()), **ring_options(section))
         except (ValueError, TypeError) as error:
             msg = f"datasets.background: {error}"
             raise ValueError(msg) from error

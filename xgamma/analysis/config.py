@@ -367,7 +367,7 @@ def read_config(source: str | os.PathLike[str] | Mapping[str, Any]) -> Config:
         return build(Config, source)
     content = os.fspath(source)
     where = "the configuration"
-    if isinstance(source, Path) or not ("\n" in content or ": " in content or content.rstrip().endswith(":")):
+    if isinstance(source, Path) or not _is_yaml(content):
         path = expand_path(source)
         if not path.is_file():
             msg = f"the configuration file {path} does not exist"
@@ -379,6 +379,11 @@ def read_config(source: str | os.PathLike[str] | Mapping[str, Any]) -> Config:
         msg = f"{where} is not valid YAML: {error}"
         raise ValueError(msg) from error
     return build(Config, data)
+
+
+def _is_yaml(text: str) -> bool:
+    """Tell YAML from the name of a file."""
+    return "\n" in text or ": " in text or text.rstrip().endswith(":") or text.lstrip().startswith(("{", "["))
 
 
 def _read_text(path: Path) -> str:

@@ -21,10 +21,12 @@ from xgamma.simulate.truth import Truth, read_truth
 
 __all__ = ["Detection", "demo_config", "run_demo"]
 
-#: Radius in degrees that holds nearly all events of a source, added to its extension.
+#: Radius in degrees that holds nearly all events of a point source.
 CAPTURE = 0.25
-#: Radius in degrees around the sources that the rings leave out.
-EXCLUDED = 0.4
+#: Part of an extended source that its own radius holds.
+CONTAINED = 0.98
+#: Degrees by which the rings keep away from such a circle: less than one event in a hundred is outside.
+MARGIN = 0.1
 #: Distance in degrees from a source within which its peak is looked for.
 NEAR = 0.3
 
@@ -62,7 +64,7 @@ def demo_config(truth: Truth) -> Config:
     """Return the configuration of the demonstration, as it could stand in a file."""
     lon, lat = np.mean([s.position for s in truth.sources], axis=0)
     low, high = truth.energy_range
-    exclusion = [_circle(s, EXCLUDED) for s in truth.sources]
+    exclusion = [_circle(s, _capture(s) + MARGIN) for s in truth.sources]
     axis = {"min": f"{low} TeV", "max": f"{high} TeV", "nbins": 10}
     return read_config(
         {
@@ -124,12 +126,13 @@ def _circle(source: Source, radius: float) -> str:
 
 
 def _extension(source: Source) -> float:
-    """Radius in degrees that holds nine tenths of the source itself."""
-    return float(source.shape.separations(np.array([0.9]))[0])
+    """Radius in degrees that holds nearly all of the source itself."""
+    return float(source.shape.separations(np.array([CONTAINED]))[0])
 
 
 def _capture(source: Source) -> float:
-    return CAPTURE + _extension(source)
+    # both spread independently
+    return float(np.hypot(CAPTURE, _extension(source)))
 
 
 def detection(source: Source, simulated: int, cube: xr.Dataset, maps: xr.Dataset) -> Detection:

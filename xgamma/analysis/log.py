@@ -14,7 +14,7 @@ __all__ = ["logging_to"]
 
 @contextmanager
 def logging_to(section: Log) -> Iterator[None]:
-    """Log as the section says inside the ``with`` block; afterwards all is as it was.
+    r"""Log as the section says inside the ``with`` block; afterwards all is as it was.
 
     Parameters
     ----------

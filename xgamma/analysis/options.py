@@ -24,7 +24,15 @@ from xgamma.io.fits_file import expand_path
 from xgamma.io.fits_map import read_map
 from xgamma.reduction.settings import SAFE_MASKS, parse_safe_mask
 
-__all__ = ["check_config", "excess_options", "group_edges", "read_exclusion", "ring_options", "safe_masks", "sky_position"]
+__all__ = [
+    "check_config",
+    "excess_options",
+    "group_edges",
+    "read_exclusion",
+    "ring_options",
+    "safe_masks",
+    "sky_position",
+]
 
 log = logging.getLogger("xgamma")
 
@@ -73,7 +81,7 @@ def check_config(config: Config) -> None:
         msg = f"datasets.type={section.type!r}: this version reduces maps; set datasets.type to '3d'"
         raise ValueError(msg)
     if section.geom.wcs.skydir.lon is None:
-        msg = "datasets.geom.wcs.skydir is missing: the centre of the map, {frame: icrs, lon: 83.63 deg, lat: 22.01 deg}"
+        msg = "datasets.geom.wcs.skydir, the centre of the map, is missing, as {frame: icrs, lon: 5 deg, lat: 9 deg}"
         raise ValueError(msg)
     method = section.background.method
     if method is not None and method not in RING_METHODS:
@@ -144,7 +152,8 @@ def safe_masks(section: SafeMasks) -> dict[str, dict[str, Any]]:
             raise ValueError(msg)
     options = {k: v for k, v in section.parameters.items() if v is not None}
     if isinstance(options.get("position"), Mapping):
-        options["position"] = sky_position(build(Position, options["position"], f"{where}.position"), f"{where}.position")
+        place = f"{where}.position"
+        options["position"] = sky_position(build(Position, options["position"], place), place)
     elif "position" in options:
         msg = f"{where}.position={options['position']!r} must be {{frame: icrs, lon: 83.63 deg, lat: 22.01 deg}}"
         raise ValueError(msg)
@@ -304,4 +313,3 @@ def read_exclusion(section: Background, image: xr.Dataset | xr.DataArray) -> xr.
     if grid_of(excluded) != grid_of(image):
         excluded = reproject(excluded.astype(bool), grid_of(image))
     return ~excluded.astype(bool)
-

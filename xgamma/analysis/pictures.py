@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_distribution", "draw_maps"]
 
 #: Width and height in inches of a pair of maps.
-ROW = (12.0, 5.0)
+ROW = (12.0, 4.6)
 #: Most pixels of a picture along its height; renderers refuse 2**16.
 MOST_PIXELS = 12000
 
@@ -37,7 +37,9 @@ def draw_maps(maps: xr.Dataset, path: Path, *, regions: Any = None, exclusion: x
 
     planes = [maps.isel(energy=[i]) for i in range(maps.sizes["energy"])] if "energy" in maps.dims else [maps]
     figure = _figure(ROW[0], ROW[1] * len(planes))
-    places = figure.add_gridspec(len(planes), 2)
+    places = figure.add_gridspec(len(planes), 2, wspace=0.12)
+    # colour bars stand where the layout does not see them: room for the rightmost
+    figure.get_layout_engine().set(rect=(0.0, 0.0, 0.94, 1.0))  # type: ignore[union-attr,call-arg]
     edge = None if exclusion is None or bool(exclusion.all()) else (exclusion.astype(float), [0.5])
     for row, plane in enumerate(planes):
         for column, name in enumerate(("excess", "sqrt_ts")):

@@ -17,7 +17,6 @@ import xarray as xr
 from astropy.io import fits
 
 from xgamma.analysis.analysis import Analysis, Products
-from xgamma.analysis.config import Config
 from xgamma.analysis.log import logging_to
 from xgamma.analysis.pictures import draw_distribution, draw_maps
 from xgamma.analysis.schema import to_mapping
@@ -59,7 +58,7 @@ def write_products(analysis: Analysis, outdir: Any, *, overwrite: bool = False, 
     overwrite
         Replace products that are there.
     regions
-        Sky regions that are drawn on the maps.
+        Sky regions that are drawn on the maps, in place of the edge of the exclusion.
 
     Returns
     -------
@@ -159,7 +158,7 @@ def _make(analysis: Analysis, folder: Path, regions: Any) -> tuple[dict[str, Pat
     _write_text(files["config"], analysis.config.to_yaml())
     log.info("drawing")
     exclusion = analysis.exclusion(maps)
-    draw_maps(maps, files["picture"], regions=regions, exclusion=exclusion)
+    draw_maps(maps, files["picture"], regions=regions, exclusion=exclusion if regions is None else None)
     try:
         draw_distribution(maps, files["distribution"], exclusion)
     except ValueError as error:

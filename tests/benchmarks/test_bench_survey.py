@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import pytest
-
 from beside import peer, run_work, table
 
 ROUNDS = 3

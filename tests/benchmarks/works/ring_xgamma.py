@@ -8,8 +8,9 @@ import time
 import astropy.units as u
 import distributed  # noqa: F401  (dask imports it at the first compute: not a part of the work)
 import regions
-import xgamma as xg
 from astropy.coordinates import SkyCoord
+
+import xgamma as xg
 
 
 def main(selection: str) -> None:

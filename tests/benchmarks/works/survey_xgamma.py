@@ -7,8 +7,9 @@ import tempfile
 import time
 
 import distributed
-import xgamma as xg
 from astropy.coordinates import SkyCoord
+
+import xgamma as xg
 
 
 def main(scheduler: str) -> None:

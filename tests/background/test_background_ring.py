@@ -263,6 +263,8 @@ def test_without_a_safe_mask_one_is_made():
         ({"exclusion": "grid"}, ValueError, "another sky grid"),
         ({"exclusion": "far"}, ValueError, "do not overlap"),
         ({"exclusion": "dataset"}, TypeError, "is a Dataset"),
+        ({"exclusion": "array"}, TypeError, "an array without sky"),
+        ({"exclusion": "dask"}, TypeError, "an array without sky"),
     ],
 )
 def test_bad_input_raises_in_words(change, error, words):
@@ -276,11 +278,22 @@ def test_bad_input_raises_in_words(change, error, words):
         "grid": region_mask(sky_grid(CENTER, "2 deg", "0.05 deg"), CircleSkyRegion(CENTER, 1 * u.deg)),
         "far": xr.DataArray(np.ones((90, 20), dtype=bool), dims=("y", "x"), coords=grid_of(far).coords()),
         "dataset": cube,
+        "array": good.values,
+        "dask": good.chunk().data,
     }
     arguments = {"r_in": "0.3 deg", "width": "0.2 deg", "exclusion": None, **change}
     arguments["exclusion"] = masks.get(arguments["exclusion"])
     with pytest.raises(error, match=words):
         ring_background(cube, **arguments)
+
+
+def test_lazy_exclusion_of_everything_raises_when_it_is_computed():
+    cube = make_cube()
+    everything = f"icrs;circle({CENTER.icrs.ra.deg}, {CENTER.icrs.dec.deg}, 30)"
+    for exclusion in (everything, xr.zeros_like(cube.mask_safe.isel(energy=0, drop=True)).chunk(x=10)):
+        lazy = ring_background(cube.chunk(y=10), "0.3 deg", "0.2 deg", exclusion)
+        with pytest.raises(ValueError, match="covers the whole map"):
+            lazy.background.compute()
 
 
 def test_cubes_without_what_is_needed_raise():

@@ -79,7 +79,9 @@ class TestProjections:
         here, turn = (np.array(frame.pixel_to_sky(10.0, x)) for x in (-170.0, 190.0))
         np.testing.assert_allclose(here, turn, rtol=0, atol=1e-9)
 
-    @pytest.mark.parametrize(("proj", "frame"), [("XXX", "icrs"), ("COE", "icrs"), ("TAN", "horizon")])
+    @pytest.mark.parametrize(
+        ("proj", "frame"), [("XXX", "icrs"), ("COE", "icrs"), ("TPV", "icrs"), ("GLS", "icrs"), ("TAN", "horizon")]
+    )
     def test_unknown_projection_or_frame_raises(self, proj, frame):
         with pytest.raises(ValueError, match=r"is not a FITS projection|must be one of"):
             SkyFrame.create(0.0, 0.0, 0.1, proj, frame)
@@ -191,6 +193,8 @@ class TestRefusals:
         header["A_ORDER"], header["B_ORDER"], header["A_2_0"], header["B_0_2"] = 2, 2, 1e-5, 1e-5
         with pytest.raises(ValueError, match="distortion"):
             sky_coords(WCS(header), (3, 3))
+        with pytest.raises(ValueError, match="distortion"):
+            sky_coords(simple("TPV"), (3, 3))
 
     def test_position_that_is_none(self):
         with pytest.raises(TypeError, match="must be an astropy SkyCoord"):

@@ -186,6 +186,8 @@ class TestOutside:
             ([], ValueError, "list of regions is empty"),
             (CirclePixelRegion(PixCoord(1, 2), 3), TypeError, "not a sky region"),
             (3.0, TypeError, "not a sky region"),
+            (CRAB, TypeError, r"\(SkyCoord\) is not a sky region"),
+            (np.ones((50, 50), bool), TypeError, r"array.{,40}\(ndarray\) is not a sky region"),
             ("nonsense", ValueError, "not one sky region in DS9 format"),
             ("image;circle(1, 2, 3)", ValueError, "not one sky region"),
             ("icrs;circle(1, 2)", ValueError, "not one sky region"),

@@ -350,6 +350,10 @@ def test_bad_paths_say_what_is_wrong(tmp_path):
     (tmp_path / "b").touch()
     with pytest.raises(OSError, match="is empty"):
         open_cube(tmp_path / "b")
+    whole = to_netcdf(xr.DataArray(np.arange(9999.0), dims="n", name="a"), tmp_path / "c.nc").read_bytes()
+    (tmp_path / "d.nc").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(OSError, match=r"d\.nc is a damaged or truncated netCDF file"):
+        open_cube(tmp_path / "d.nc")
     with pytest.raises(OSError, match="copied to a local disk"):
         open_cube("https://example.org/a.fits")
 

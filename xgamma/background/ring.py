@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.base import is_dask_collection
 
 from xgamma.background.correlate import convolve_all, map_halo, positive_angle, stack_parts
 from xgamma.coords.grid import pixel_scale
@@ -19,6 +21,9 @@ __all__ = ["adaptive_ring_background", "ring_background"]
 
 #: Variables that an on-off cube has and a cube with a background model has not.
 ON_OFF = ("counts_off", "acceptance", "acceptance_off")
+#: Up to this size a lazy exclusion is looked at as a whole when it is computed; on the tiles of a survey that would
+#: make every tile wait for the last, and regions that cover a survey are no slip.
+CHECKED_PIXELS = 2**22
 
 
 def ring_background(
@@ -55,7 +60,8 @@ def ring_background(
     ------
     ValueError
         If counts or background are missing, the cube is on-off already, the ring is empty, narrower than a pixel or
-        larger than the map, or the exclusion is not on this grid or leaves no pixel.
+        larger than the map, or the exclusion is not on this grid or leaves no pixel (a lazy exclusion: when it is
+        computed).
 
     See Also
     --------
@@ -223,11 +229,22 @@ def _exclusion_on(cube: xr.Dataset, grid: SkyGrid, exclusion: Any) -> xr.Variabl
     if isinstance(exclusion, xr.Dataset):
         msg = "exclusion is a Dataset; give one DataArray of bools, or regions"
         raise TypeError(msg)
+    if isinstance(exclusion, np.ndarray) or (is_dask_collection(exclusion) and not isinstance(exclusion, xr.DataArray)):
+        msg = "exclusion is an array without sky; give a bool DataArray with the coordinates of the cube, or regions"
+        raise TypeError(msg)
     if not isinstance(exclusion, xr.DataArray):
         mask = ~region_mask(cube, exclusion).variable
     else:
         mask = _aligned_mask(grid, exclusion)
-    if isinstance(mask.data, np.ndarray) and not mask.data.any():
+    if isinstance(mask.data, np.ndarray):
+        return mask.copy(data=_not_all_excluded(mask.data, mask.data.any()))
+    if mask.size <= CHECKED_PIXELS:
+        return mask.copy(data=da.map_blocks(_not_all_excluded, mask.data, mask.data.any(), dtype=bool))
+    return mask
+
+
+def _not_all_excluded(mask: np.ndarray, some: Any) -> np.ndarray:
+    if not np.all(some):
         msg = "the exclusion covers the whole map: no pixel is left for the background (True means: may be used)"
         raise ValueError(msg)
     return mask

@@ -23,6 +23,12 @@ __all__ = ["PixelGeometry", "SkyFrame", "pixel_geometry"]
 CARD = re.compile(r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT)[12]|PC[12]_[12]|PV[12]_\d+|LONPOLE|LATPOLE|RADESYS|EQUINOX")
 #: Projections in which the first pixel axis is periodic in longitude.
 CYLINDRICAL = {"CAR", "CEA", "MER", "CYP"}
+#: Projections that a new map can have: those of the FITS standard that need no parameters.
+PROJECTIONS = (
+    "AZP SZP TAN STG SIN ARC ZEA AIR CYP CEA CAR MER SFL PAR MOL AIT PCO TSC CSC QSC HPX XPH".split()  # noqa: SIM905
+)
+#: Codes of projections with a distortion of their own, which astropy does not report as one.
+DISTORTED = ("TPV", "TPD", "TPU", "DSS")
 #: FITS names of the axes, by celestial frame.
 AXIS_NAMES = {"icrs": ("RA", "DEC"), "galactic": ("GLON", "GLAT"), "fk5": ("RA", "DEC")}
 #: Points along each side at which a pixel on the edge of the sky is sampled.
@@ -70,10 +76,10 @@ class SkyFrame:
         if wcs.wcs.lng > wcs.wcs.lat:
             msg = "the WCS has its latitude axis before its longitude axis; transpose the map first"
             raise ValueError(msg)
-        if wcs.has_distortion:
-            msg = "the WCS has a distortion (SIP or lookup table); reproject the map onto a plain projection first"
-            raise ValueError(msg)
         cards = _canonical_cards(celestial)
+        if wcs.has_distortion or str(cards["CTYPE1"]).endswith(DISTORTED):
+            msg = "the WCS has a distortion (SIP, TPV, lookup table); reproject the map onto a plain projection first"
+            raise ValueError(msg)
         first = {}
         for axis in ("1", "2"):
             zero_based = round(float(celestial.wcs.crpix[int(axis) - 1]) - 1.0, PIXEL_DIGITS)
@@ -265,6 +271,9 @@ def _simple_wcs(
 ) -> WCS:
     """Astropy WCS with its reference point at (lon, lat)."""
     check_frame(frame)
+    if proj not in PROJECTIONS:
+        msg = f"proj={proj!r} is not a FITS projection that needs no parameters; choose one of {' '.join(PROJECTIONS)}"
+        raise ValueError(msg)
     size_x, size_y = binsize if isinstance(binsize, tuple) else (binsize, binsize)
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = [f"{name:-<{8 - len(proj)}}{proj}" for name in AXIS_NAMES[frame]]
@@ -277,7 +286,7 @@ def _simple_wcs(
     try:
         wcs.wcs.set()
     except Exception as error:  # wcslib raises its own family of errors
-        msg = f"proj={proj!r} with reference point ({lon:g}, {lat:g}) is not a FITS projection: {error}"
+        msg = f"proj={proj!r} cannot have its reference point at ({lon:g}, {lat:g}): {error}"
         raise ValueError(msg) from error
     return wcs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -90,6 +91,9 @@ def sky_grid(
     size_x, size_y = angle_pair(binsize, "binsize")
     width_x, width_y = angle_pair(width, "width")
     nx, ny = (_number(w, s) for w, s in ((width_x, size_x), (width_y, size_y)))
+    axes = _axes(energy, energy_true, rad)
+    planes = max(axes[n].size if n in axes else 1 for n in ("energy", "energy_true"))
+    _check_size((planes, ny, nx))
     position = center.transform_to(frame).spherical
     lon, lat = position.lon.deg, position.lat.deg
     sky = _centred_grid(lon, lat, (ny, nx), (size_x, size_y), proj, frame)
@@ -103,23 +107,15 @@ def sky_grid(
         max(1, int(np.ceil(round(n * s / i, 6)))) for n, s, i in ((ny, size_y, irf_y), (nx, size_x, irf_x))
     )
     coords = coords.assign(_centred_grid(lon, lat, irf_shape, (irf_x, irf_y), proj, frame).coords("irf_"))
-    axes = _axes(energy, energy_true, rad)
     for axis in axes.values():
         coords = coords.assign(axis.coords)
-    grid = xr.Dataset(coords=coords)
-    _warn_if_large(grid)
-    return grid
+    return xr.Dataset(coords=coords)
 
 
 def _number(width: float, size: float) -> int:
     number = round(width / size)
     if number < 1:
         msg = f"a width of {width:g} deg holds no pixel of {size:g} deg; make it larger or the binsize smaller"
-        raise ValueError(msg)
-    if number > LONGEST_SIDE:
-        msg = (
-            f"{width:g} deg in pixels of {size:g} deg are {number:.3g} along one side; the limit is {LONGEST_SIDE:.0e}"
-        )
         raise ValueError(msg)
     return int(number)
 
@@ -152,11 +148,16 @@ def _axes(
     return axes
 
 
-def _warn_if_large(grid: xr.Dataset) -> None:
-    planes = max(grid.sizes.get("energy", 1), grid.sizes.get("energy_true", 1))
-    size = 8 * planes * grid.sizes["y"] * grid.sizes["x"]
+def _check_size(shape: tuple[int, int, int]) -> None:
+    """Say what one variable takes in memory where that is much; refuse sides that no pixel numbers fit."""
+    size = 8 * math.prod(shape)
+    if max(shape[1:]) > LONGEST_SIDE:
+        msg = (
+            f"a map of {shape[2]:.3g} x {shape[1]:.3g} pixels has sides longer than {LONGEST_SIDE:.0e}; a variable of "
+            f"{shape[0]} planes would take {size / 2**40:.3g} TiB: make the binsize larger or the width smaller"
+        )
+        raise ValueError(msg)
     if size > LARGE_CUBE:
-        shape = (planes, grid.sizes["y"], grid.sizes["x"])
         msg = f"one variable of shape {shape} on this grid takes {size / 2**30:.0f} GiB; keep it lazy, write it to Zarr"
         warnings.warn(msg, UserWarning, stacklevel=3)
 

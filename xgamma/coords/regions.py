@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import reprlib
 import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -50,11 +51,14 @@ def as_regions(regions: Any) -> list[SkyRegion]:
     """
     from regions import SkyRegion
 
-    single = isinstance(regions, (SkyRegion, str)) or not isinstance(regions, Iterable)
+    # positions and arrays are iterable, but never lists of regions
+    one = (SkyRegion, str, SkyCoord, np.ndarray, xr.DataArray, xr.Dataset)
+    single = isinstance(regions, one) or not isinstance(regions, Iterable)
     items = [from_ds9(r) if isinstance(r, str) else r for r in ([regions] if single else regions)]
     for item in items:
         if not isinstance(item, SkyRegion):
-            msg = f"{item!r} is not a sky region of the regions package (CircleSkyRegion, RectangleSkyRegion, ...)"
+            found = f"{reprlib.repr(item)} ({type(item).__name__})"
+            msg = f"{found} is not a sky region of the regions package (CircleSkyRegion, RectangleSkyRegion, ...)"
             raise TypeError(msg)
     if not items:
         msg = "the list of regions is empty"

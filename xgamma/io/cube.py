@@ -288,7 +288,13 @@ def open_any(
         source = os.fspath(path) if _is_url(path) else os.fspath(expand_path(path))
         raw = xr.open_dataset(source, engine="zarr", consolidated=None if _is_url(path) else False, **options)
     else:
-        raw = xr.open_dataset(expand_path(path), engine="netcdf4", **options)
+        try:
+            raw = xr.open_dataset(expand_path(path), engine="netcdf4", **options)
+        except OSError as error:  # of the HDF5 library: a number and two words
+            msg = (
+                f"{expand_path(path)} is a damaged or truncated netCDF file ({error.strerror}); fetch or make it again"
+            )
+            raise OSError(msg) from error
     if INCOMPLETE in raw.attrs:
         msg = f"the store {os.fspath(path)} was not finished when it was written; write it again with overwrite=True"
         raise OSError(msg)

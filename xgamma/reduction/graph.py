@@ -25,7 +25,7 @@ def batches(items: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
 def tree_sum_graph(
     name: str, place: tuple[int, ...], work: Sequence[tuple[Any, ...]], empty: tuple[Any, ...]
 ) -> dict[Key, Any]:
-    """Return the tasks that do `work` and add the results as a tree; the sum has the key (name, *place).
+    """Return the tasks that do `work` and add the results as a tree; the sum has the key ``(name, *place)``.
 
     The order of the additions is fixed by the graph: every scheduler gives the same bits.
     """

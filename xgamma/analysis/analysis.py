@@ -113,7 +113,13 @@ class Analysis:
         center = sky_position(geom.wcs.skydir, "datasets.geom.wcs.skydir")
         try:
             return sky_grid(
-                center, size, geom.wcs.binsize, proj=geom.wcs.proj, irf_binsize=geom.wcs.binsize_irf, **axes
+                center,
+                size,
+                geom.wcs.binsize,
+                proj=geom.wcs.proj,
+                irf_binsize=geom.wcs.binsize_irf,
+                energy=axes["energy"],
+                energy_true=axes["energy_true"],
             )
         except ValueError as error:
             msg = f"datasets.geom.wcs: {error}"

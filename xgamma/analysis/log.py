@@ -32,7 +32,7 @@ def logging_to(section: Log) -> Iterator[None]:
     --------
     >>> with logging_to(Log(level="error", filename="run.log")):
     ...     logging.getLogger("xgamma").error("lost")
-    >>> open("run.log").read()
+    >>> expand_path("run.log").read_text()
     'lost\n'
     """
     logger = logging.getLogger("xgamma")

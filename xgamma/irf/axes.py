@@ -102,17 +102,19 @@ def table_axis(irf: xr.DataArray | xr.Dataset, name: str) -> TableAxis:
         If the response has no such binned axis.
     """
     names = (f"{name}_min", f"{name}_max", name)
+    # variables are at hand, a DataArray of each is made anew
+    variables = irf.coords.variables
     index = irf.xindexes.get(name)
     if isinstance(index, BinIndex):
         # chunk() makes the coordinates of the edges lazy, but not the index
         lo, hi, center = index.lo, index.hi, index.center
-    elif name in irf.dims and all(n in irf.coords for n in names):
-        lo, hi, center = (np.atleast_1d(irf.coords[n].values) for n in names)
+    elif name in irf.dims and all(n in variables for n in names):
+        lo, hi, center = (np.atleast_1d(variables[n].values) for n in names)
     else:
         label = irf.attrs.get("hduclass", getattr(irf, "name", None) or "response")
         msg = f"the {label} response has no binned axis {name!r}; its dims are {tuple(irf.dims)}"
         raise ValueError(msg)
-    scale: Scale = irf.coords[name].attrs.get("interp", AXES.get(name, ("", "lin", ""))[1])
+    scale: Scale = variables[name].attrs.get("interp", AXES.get(name, ("", "lin", ""))[1])
     return TableAxis(name, center, lo, hi, scale, axis_limits(lo, hi, scale))
 
 

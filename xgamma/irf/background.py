@@ -72,6 +72,10 @@ def interp_missing_energy(bkg: xr.DataArray) -> xr.DataArray:
     >>> float(interp_missing_energy(bkg)[1, 0] / bkg[0, 0])
     1.0
     """
+    if isinstance(bkg.data, np.ndarray):
+        # what a task holds takes no detour
+        axis = bkg.get_axis_num("energy")
+        return bkg.copy(deep=False, data=np.moveaxis(_fill_gaps(np.moveaxis(bkg.data, axis, -1)), -1, axis))
     return xr.apply_ufunc(
         _fill_gaps,
         bkg,

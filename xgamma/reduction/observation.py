@@ -9,6 +9,7 @@ import xarray as xr
 
 from xgamma.coords.frame import PixelGeometry
 from xgamma.coords.sky import SkyGrid
+from xgamma.dl3.cache import cache, file_key
 from xgamma.dl3.observation import ObservationFiles
 from xgamma.irf.aeff import evaluate_aeff
 from xgamma.irf.background import integrate_background, prepare_background
@@ -86,7 +87,10 @@ class Run:
     @functools.cached_property
     def background_model(self) -> xr.DataArray:
         """Background response, gaps filled and padded at its edge."""
-        return prepare_background(self.table("bkg"))
+        table, location = self.table("bkg"), self.files.observation.location("bkg")
+        # shared by all tiles, and by the runs of one response file
+        key = ("prepared", location.hdu, location.hdu_type, str(table.attrs), *file_key(location.file))
+        return cache().get(key, lambda: prepare_background(table), lambda model: int(model.nbytes) + 1000)
 
     def table(self, hdu_type: str) -> xr.DataArray:
         """Return a response that is one table: effective area, energy dispersion, background."""

@@ -52,16 +52,14 @@ def reduce_maps(
         Maps of shape (n_energy | n_true, ny, nx), with a first axis of the runs where not stacked.
     """
     part = settings.grid.tile(*tile)
-    sums = _empty_maps(settings, part.shape)
-    each, scalars = [], []
-    for observation in runs:
-        maps = sums if stack else _empty_maps(settings, part.shape)
+    # a tile that no run touches is empty, not missing
+    result = _empty_maps(settings, part.shape if stack else (max(len(runs), 1), *part.shape))
+    scalars = []
+    for k, observation in enumerate(runs):
+        maps = result if stack else {name: values[k] for name, values in result.items()}
         with _opened(observation, settings) as run:
             _fill(run, tile, part, maps, stack=stack)
             scalars.append(_scalars(run) if rows else {})
-        each.append(maps)
-    # a tile that no run touches is empty, not missing
-    result = sums if stack else {name: np.stack([m[name] for m in each or [sums]]) for name in sums}
     return result | (_at_rows(scalars, rows) if rows else {})
 
 
@@ -85,12 +83,14 @@ def _opened(observation: Observation, settings: ReduceSettings) -> Iterator[Run]
         raise fault from error
 
 
-def _empty_maps(settings: ReduceSettings, shape: tuple[int, int]) -> Arrays:
+def _empty_maps(settings: ReduceSettings, shape: tuple[int, ...]) -> Arrays:
+    """Zeros of shape ([runs,] planes, ny, nx) for `shape` ([runs,] ny, nx)."""
+    first, sky = shape[:-2], shape[-2:]
     planes = {"counts": settings.n_energy, "background": settings.n_energy}
     if settings.energy_true is not None:
         planes["exposure"] = len(settings.energy_true)
-    maps = {name: np.zeros((planes[name], *shape)) for name in planes if name in settings.selection}
-    maps["mask_safe"] = np.zeros((settings.n_energy, *shape), dtype=bool)
+    maps = {name: np.zeros((*first, planes[name], *sky)) for name in planes if name in settings.selection}
+    maps["mask_safe"] = np.zeros((*first, settings.n_energy, *sky), dtype=bool)
     return maps
 
 
@@ -100,12 +100,13 @@ def _fill(run: Run, tile: Tile, part: SkyGrid, maps: Arrays, *, stack: bool) -> 
         check_plan(run.settings.grid, run.files.observation, run.pointing, run.settings.offset_max)
     for window in overlap(run.footprint, tile):
         made = _window_maps(run, part, window)
+        targets = {name: maps[name][:, window[0], window[1]] for name in made}
         if stack:
             _apply_mask(made)
+            _add_to(targets, made)
+            continue
         for name, values in made.items():
-            target = maps[name][:, window[0], window[1]]
-            combine: Callable[..., Any] = np.logical_or if values.dtype == bool else np.add
-            combine(target, values, out=target)
+            targets[name][:] = values
 
 
 def _window_maps(run: Run, part: SkyGrid, window: Tile) -> Arrays:

@@ -6,11 +6,13 @@ import logging
 
 import numpy as np
 import pytest
+from astropy.table import Table
 
 import xgamma as xg
 from xgamma.analysis.analysis import Analysis
 from xgamma.analysis.config import read_config
 from xgamma.analysis.log import logging_to
+from xgamma.io.sample import sample_path
 
 
 def background(**section):
@@ -120,6 +122,21 @@ def test_runs_without_a_required_response_are_left_out(small):
     section = {"required_irf": ["aeff", "rad_max"]}
     with pytest.raises(ValueError, match="rad_max"):
         _ = Analysis(read_config(small(observations=section))).observations
+
+
+def test_a_run_that_lacks_a_required_response_is_named(small, tmp_path):
+    """The HDU index of a copy of three runs says nothing of the background of the second."""
+    folder = tmp_path / "store"
+    xg.open_store(sample_path("survey")).copy([1, 2, 3], folder)
+    index = next(folder.glob("hdu-index.fits*"))
+    table = Table.read(index)
+    types = np.char.strip(np.asarray(table["HDU_TYPE"], dtype=str))
+    table[~((table["OBS_ID"] == 2) & (types == "bkg"))].write(index, overwrite=True)
+    change = {"datastore": str(folder)}
+    with pytest.warns(UserWarning, match=r"1 of 3 runs have not all of observations\.required_irf=.* left out: 2$"):
+        assert Analysis(read_config(small(observations=change))).observations.obs_ids == (1, 3)
+    change["required_irf"] = ["aeff"]
+    assert Analysis(read_config(small(observations=change))).observations.obs_ids == (1, 2, 3)
 
 
 def test_options_of_the_excess_map_arrive(small):

@@ -166,6 +166,16 @@ def test_an_error_in_the_middle_leaves_what_was_there(small, tmp_path, monkeypat
         assert not (tmp_path / "new").exists()
 
 
+def test_an_interrupted_run_leaves_nothing(small, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(products, "write_map", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Analysis(read_config(small())).run(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_output_folder_that_cannot_be(small, tmp_path):
     file = tmp_path / "file"
     file.write_text("mine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +82,7 @@ class Analysis:
 
     @property
     def observations(self) -> Observations:
-        """The selected runs; index tables only are read."""
+        """The selected runs; index tables only are read. Runs that lack a required response are left out and named."""
         if self._observations is None:
             self._observations = self._select()
         return self._observations
@@ -97,8 +98,15 @@ class Analysis:
         times = section.obs_time.pairs()
         if times:
             conditions["time"] = times
-        # runs that lack a response are left out here, before anything is planned
-        runs = store.select(**conditions, required=("events", *section.required_irf))
+        chosen = store.select(**conditions)
+        runs = chosen.select(required=("events", *section.required_irf))
+        lacking = [str(label) for label in chosen.obs_ids if label not in runs.obs_ids]
+        if lacking:
+            msg = (
+                f"{len(lacking)} of {len(chosen)} runs have not all of observations.required_irf="
+                f"{section.required_irf} and are left out: {', '.join(lacking)}"
+            )
+            warnings.warn(msg, UserWarning, stacklevel=2)
         log.info("%d runs selected from %s", len(runs), store.path)
         return runs.filter(time=times) if times else runs
 

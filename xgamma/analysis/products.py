@@ -77,7 +77,8 @@ def write_products(analysis: Analysis, outdir: Any, *, overwrite: bool = False, 
 
     Notes
     -----
-    Products get their names when all of them are complete: after an error the folder is as it was.
+    Products get their names when all of them are complete: after an error the folder is as it was. A kill leaves a
+    folder ``.xgamma-run-...`` in it, which can be deleted.
     """
     config = analysis.config
     missing = [n for n in ("counts", "background") if n not in config.datasets.map_selection]

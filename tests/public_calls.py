@@ -1,0 +1,239 @@
+"""A call of every public function that returns labelled data, on the sample survey: what the walks over them share."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+import xarray as xr
+from astropy.coordinates import SkyCoord
+from regions import CircleSkyRegion
+
+import xgamma
+from xgamma.coords.bins import axis_of, bin_axis, restore_bins
+from xgamma.coords.grid import region_grid, separation, sky_grid, solid_angle
+from xgamma.coords.smooth import smooth
+from xgamma.coords.units import to_unit
+from xgamma.dl3 import gti, select
+from xgamma.dl3.events import stack_events
+from xgamma.irf import aeff, background, edisp, evaluate, psf
+from xgamma.irf.axes import response_array, response_axis
+
+CENTER = SkyCoord(150.0, -25.0, unit="deg")
+#: Runs of the sample survey that overlap each other.
+RUNS = (1, 2, 3)
+
+
+class World:
+    """The sample survey reduced, lazy or loaded.
+
+    Parameters
+    ----------
+    lazy
+        Keep maps in Dask arrays, in four tiles.
+    """
+
+    def __init__(self, lazy: bool) -> None:
+        self.lazy = lazy
+
+    def _as_wanted(self, obj: Any) -> Any:
+        return obj if self.lazy else obj.compute()
+
+    @cached_property
+    def observations(self) -> xgamma.Observations:
+        return xgamma.open_store(xgamma.sample_path("survey")).select(list(RUNS))
+
+    @cached_property
+    def grid(self) -> xr.Dataset:
+        energy = xgamma.energy_axis("1 TeV", "10 TeV", nbin=4)
+        true = xgamma.energy_axis("0.5 TeV", "20 TeV", nbin=5, name="energy_true")
+        return sky_grid(CENTER, "2 deg", "0.1 deg", energy=energy, energy_true=true, irf_binsize="0.5 deg")
+
+    def reduced(self, **options: Any) -> xr.Dataset:
+        options = {"selection": "all", "safe_mask": "offset-max", "chunks": {"y": 10, "x": 10}, **options}
+        return xgamma.reduce(self.observations, self.grid, offset_max="2 deg", **options)
+
+    @cached_property
+    def runs(self) -> xr.Dataset:
+        return self._as_wanted(self.reduced(stack=False))
+
+    @cached_property
+    def cube(self) -> xr.Dataset:
+        return self._as_wanted(self.reduced())
+
+    @cached_property
+    def onoff(self) -> xr.Dataset:
+        """Runs with off counts."""
+        return xgamma.ring_background(self.runs, "0.3 deg", "0.2 deg")
+
+    @cached_property
+    def maps(self) -> xr.Dataset:
+        return xgamma.excess_map(self.cube, "0.2 deg", selection="all")
+
+    @cached_property
+    def offset(self) -> xr.DataArray:
+        """Angles at which responses are asked for: the grid's, lazy where the maps are."""
+        return separation(self.cube, CENTER)
+
+    @property
+    def run(self) -> xgamma.Observation:
+        return self.observations[0]
+
+    @property
+    def region(self) -> CircleSkyRegion:
+        return CircleSkyRegion(CENTER, 0.4 * u.deg)
+
+
+def _cut(world: World) -> dict[str, Any]:
+    return {"energy": world.grid.energy, "energy_true": world.grid.energy_true}
+
+
+#: Functions from maps to maps, by ``module:name``, with a word in brackets where a function is called twice.
+ON_MAPS: dict[str, Callable[[World], Any]] = {
+    "background.ring:ring_background": lambda w: xgamma.ring_background(w.runs, "0.3 deg", "0.2 deg", w.region),
+    "background.ring:adaptive_ring_background": lambda w: xgamma.adaptive_ring_background(
+        w.runs, "0.3 deg", "0.9 deg", "0.2 deg", stepsize="0.1 deg"
+    ),
+    "coords.cutout:cutout": lambda w: xgamma.cutout(w.cube, CENTER, "1 deg"),
+    "coords.downsample:downsample": lambda w: xgamma.downsample(w.cube, 2),
+    "coords.grid:separation": lambda w: separation(w.cube, CENTER),
+    "coords.grid:solid_angle": lambda w: solid_angle(w.cube),
+    "coords.regions:region_mask": lambda w: xgamma.region_mask(w.cube, w.region),
+    "coords.reproject:reproject": lambda w: xgamma.reproject(w.cube, sky_grid(CENTER, "1.5 deg", "0.15 deg")),
+    "coords.smooth:smooth": lambda w: smooth(w.cube, "0.2 deg"),
+    "coords.units:to_unit": lambda w: to_unit(w.cube.exposure, "m2 s"),
+    "coords.sky:encode": lambda w: xgamma.encode(w.cube),
+    "coords.sky:decode": lambda w: xgamma.decode(xgamma.encode(w.cube)),
+    "coords.bins:restore_bins": lambda w: restore_bins(w.cube),
+    "estimators.excess:excess_map": lambda w: xgamma.excess_map(w.onoff, "0.2 deg", selection="all"),
+    "estimators.excess:excess_map (background model)": lambda w: xgamma.excess_map(w.cube, "0.2 deg", selection="all"),
+    "reduction.info:info": lambda w: xgamma.info(w.onoff),
+    "reduction.info:info (cumulative)": lambda w: xgamma.info(w.runs, cumulative=True),
+    "reduction.rebin:rebin": lambda w: xgamma.rebin(w.onoff, ["1 TeV", f"{10**0.5!r} TeV", "10 TeV"]),
+    "reduction.rebin:rebin (map)": lambda w: xgamma.rebin(w.cube.counts, ["1 TeV", f"{10**0.5!r} TeV", "10 TeV"]),
+    "reduction.rebin:to_image": lambda w: xgamma.to_image(w.cube),
+    "reduction.stack:stack": lambda w: xgamma.stack(w.onoff),
+    "reduction.survey:reduce": lambda w: w.reduced(),
+    "reduction.survey:reduce (runs)": lambda w: w.reduced(stack=False),
+    "irf.evaluate:background_rate": lambda w: evaluate.background_rate(w.run.bkg, w.grid.energy, w.offset, w.offset),
+    "irf.evaluate:edisp_kernel": lambda w: evaluate.edisp_kernel(
+        w.run.edisp, w.grid.energy_true, w.grid.energy, w.offset
+    ),
+    "irf.evaluate:effective_area": lambda w: evaluate.effective_area(w.run.aeff, w.grid.energy_true, w.offset),
+    "irf.evaluate:point_spread_function": lambda w: evaluate.point_spread_function(
+        w.run.psf, w.grid.energy_true, w.offset
+    ),
+}
+
+#: Functions that make axes, tables, events and responses, which are small and in memory.
+IN_MEMORY: dict[str, Callable[[World], Any]] = {
+    "coords.bins:axis_of": lambda w: axis_of(w.cube, "energy"),
+    "coords.bins:bin_axis": lambda w: bin_axis("time", [0.0], [1.0], "s", interp="lin"),
+    "coords.bins:energy_axis": lambda w: xgamma.energy_axis("1 TeV", "10 TeV", nbin=2),
+    "coords.grid:region_grid": lambda w: region_grid([w.region], **_cut(w)),
+    "coords.grid:sky_grid": lambda w: w.grid,
+    "estimators.significance:significance_distribution": lambda w: xgamma.significance_distribution(w.maps.sqrt_ts),
+    "dl3.events:read_events": lambda w: w.run.events,
+    "dl3.events:stack_events": lambda w: stack_events([run.events for run in w.observations]),
+    "dl3.gti:read_gti": lambda w: w.run.gti,
+    "dl3.gti:gti_table": lambda w: gti.gti_table([0.0], [1.0]),
+    "dl3.gti:gti_from_time": lambda w: gti.gti_from_time("2020-01-01", "2020-01-02"),
+    "dl3.gti:gti_union": lambda w: gti.gti_union(*(run.gti for run in w.observations)),
+    "dl3.gti:gti_intersection": lambda w: gti.gti_intersection(w.run.gti, w.run.gti),
+    "dl3.gti:gti_delete": lambda w: gti.gti_delete(w.run.gti, (0.0, 1.0)),
+    "dl3.gti:gti_select_time": lambda w: gti.gti_select_time(w.run.gti, (0.0, 1e10)),
+    "dl3.index:read_obs_index": lambda w: w.observations.table,
+    "dl3.select:event_offset": lambda w: select.event_offset(w.run.events),
+    "dl3.select:event_separation": lambda w: select.event_separation(w.run.events, CENTER),
+    "dl3.select:select_energy": lambda w: select.select_energy(w.run.events, "1 TeV", "5 TeV"),
+    "dl3.select:select_mask": lambda w: select.select_mask(w.run.events, w.run.events.energy.values > 1),
+    "dl3.select:select_offset": lambda w: select.select_offset(w.run.events, "0 deg", "1 deg"),
+    "dl3.select:select_range": lambda w: select.select_range(w.run.events, "energy", 1.0, 2.0),
+    "dl3.select:select_rad_max": lambda w: select.select_rad_max(w.run.events, _rad_max(), CENTER),
+    "dl3.select:select_region": lambda w: select.select_region(w.run.events, w.region),
+    "dl3.select:select_time": lambda w: select.select_time(w.run.events, (0.0, 1e10)),
+    "dl3.select:theta2_table": lambda w: select.theta2_table(w.run.events, CENTER, np.linspace(0, 0.3, 4) * u.deg**2),
+    "irf.aeff:from_parametrization": lambda w: aeff.from_parametrization(),
+    "irf.background:constant_background": lambda w: background.constant_background(),
+    "irf.background:powerlaw_background": lambda w: background.powerlaw_background(),
+    "irf.background:pad_offset": lambda w: background.pad_offset(background.constant_background()),
+    "irf.background:prepare_background": lambda w: background.prepare_background(w.run.bkg),
+    "irf.edisp:from_gauss": lambda w: edisp.from_gauss(),
+    "irf.edisp:diagonal_response": lambda w: edisp.diagonal_response(w.grid.energy_true, w.grid.energy),
+    "irf.axes:response_axis": lambda w: response_axis("offset", [0.0, 1.0], [1.0, 2.0]),
+    "irf.psf:from_gauss": lambda w: psf.from_gauss(),
+    "irf.psf:default_rad_axis": lambda w: psf.default_rad_axis(),
+    "irf.read:read_irf": lambda w: [w.run.aeff, w.run.edisp, w.run.psf, w.run.bkg],
+}
+
+#: Functions that bring back what was put into a file; ``path`` is a new folder.
+THROUGH_FILES: dict[str, Callable[[World, Path], Any]] = {
+    "io.cube:open_cube": lambda w, path: xgamma.open_cube(xgamma.write_cube(w.cube, path / "a.zarr")),
+    "io.cube:open_cube (netCDF)": lambda w, path: xgamma.open_cube(xgamma.write_cube(w.cube, path / "a.nc")),
+    "io.fits_cube:read_fits": lambda w, path: xgamma.open_cube(xgamma.write_cube(w.cube, path / "a.fits")[0]),
+    "io.fits_map:read_map": lambda w, path: xgamma.read_map(xgamma.write_map(w.cube.counts, path / "b.fits")),
+}
+
+#: Functions that return labelled data and are steps inside of others that are called here, or need more than a call.
+INSIDE = {
+    "analysis.options:read_exclusion": "a file of the user, tested with the configuration",
+    "coords.bin_index:bin_coords": "coordinates without attributes, for bin_axis",
+    "coords.energy_groups:energy_groups": "slices and an axis, for rebin and excess_map",
+    "coords.sky:sky_coords": "coordinates, for sky_grid",
+    "dl3.scan:scan_files": "the table of a store without index",
+    "dl3.scan:scan_folder": "the table of a store without index",
+    "dl3.scan:table_of_headers": "the table of a store without index",
+    "io.attrs:decode_attrs": "what files hold",
+    "io.attrs:encode_attrs": "what files hold",
+    "io.encoding:regular_chunks": "chunks alone",
+    "io.fits_axes:bands_axes": "axes of read_map",
+    "io.fits_map:map_array": "read_map",
+    "irf.axes:response_array": "builds what read_irf returns",
+    "irf.rad_max:rad_max_from_aeff": "needs a point-like response, which the sample has not",
+    "simulate.config:simulate_from_config": "its table is tested with the simulation",
+    "simulate.events:simulate_events": "its events are tested with the simulation",
+    "simulate.survey:simulate_survey": "its table is tested with the simulation",
+}
+
+
+def _rad_max() -> xr.DataArray:
+    axis = bin_axis("energy", [0.1], [100.0], "TeV")
+    offset = bin_axis("offset", [0.0], [5.0], "deg", interp="lin")
+    return response_array([[0.5]], [axis, offset], "rad_max", "deg", "Radius of the selection")
+
+
+def labelled_functions() -> list[str]:
+    """``module:name`` of every function in an ``__all__`` that says that it returns labelled data."""
+    found = []
+    for module in pkgutil.walk_packages(xgamma.__path__, "xgamma."):
+        if module.name.endswith("__main__"):
+            continue
+        loaded = importlib.import_module(module.name)
+        for name in getattr(loaded, "__all__", ()):
+            function = getattr(loaded, name)
+            if not inspect.isfunction(function) or function.__module__ != module.name:
+                continue
+            returns = str(inspect.signature(function).return_annotation)
+            if any(word in returns for word in ("DataArray", "Dataset", "XarrayT", "Coordinates")):
+                found.append(f"{module.name.removeprefix('xgamma.')}:{name}")
+    return found
+
+
+def arrays_of(result: Any) -> dict[str, xr.DataArray]:
+    """All arrays of a result, data and coordinates, by name."""
+    results = result if isinstance(result, (list, tuple)) else [result]
+    arrays: dict[str, xr.DataArray] = {}
+    for part in results:
+        if isinstance(part, xr.DataArray):
+            arrays[str(part.name)] = part
+        arrays.update({str(n): part[n] for n in part.coords})
+        if isinstance(part, xr.Dataset):
+            arrays.update({str(n): part[n] for n in part.data_vars})
+    return arrays

@@ -13,7 +13,7 @@ import xgamma as xg
 from xgamma.coords.grid import sky_grid
 from xgamma.coords.sky import grid_of
 from xgamma.kernels.sphere import separation, to_vectors
-from xgamma.reduction.footprint import footprint, overlap, tiles_of
+from xgamma.reduction.footprint import footprint, overlap, tiles_of, tiles_of_runs
 
 ENERGY = xg.energy_axis("1 TeV", "30 TeV", nbin=1)
 TRUE = xg.energy_axis("1 TeV", "30 TeV", nbin=1, name="energy_true")
@@ -134,7 +134,8 @@ def test_tiles_cover_the_footprint(lon, lat, side):
     tiles = tiles_of(grid, lon, lat, 4.0, edges)
     assert len(set(tiles)) == len(tiles)
     rows, columns = np.nonzero(filled(grid, lon, lat, 4.0))
-    touched = set(zip(np.searchsorted(edges[0], rows, "right") - 1, np.searchsorted(edges[1], columns, "right") - 1))
+    row, column = (np.searchsorted(e, k, "right") - 1 for e, k in zip(edges, (rows, columns), strict=True))
+    touched = set(zip(row.tolist(), column.tolist(), strict=True))
     assert touched <= set(tiles)
 
 
@@ -149,3 +150,29 @@ def test_a_table_that_lies_is_refused(survey, make_store):
         ValueError, match=r"run 1 points at ICRS \(150.0000, -25.0000\) deg, its row of the observation"
     ):
         cube.compute()
+
+
+@pytest.mark.parametrize("radius", [2.5, 8.0, None])
+@pytest.mark.parametrize(
+    ("proj", "frame", "center", "width", "binsize"),
+    [
+        ("CAR", "galactic", (0, 0), ("360 deg", "180 deg"), "0.5 deg"),
+        ("CAR", "galactic", (0, 0), ("130 deg", "20 deg"), "0.1 deg"),
+        ("CAR", "icrs", (120, 60), ("200 deg", "50 deg"), "0.3 deg"),
+        ("AIT", "galactic", (0, 0), ("360 deg", "180 deg"), "0.5 deg"),
+        ("MER", "icrs", (40, 0), ("300 deg", "150 deg"), "0.5 deg"),
+        ("TAN", "icrs", (10, 80), "60 deg", "0.2 deg"),
+        ("ZEA", "icrs", (10, -90), "100 deg", "0.5 deg"),
+        ("SIN", "icrs", (0, 0), "40 deg", "0.1 deg"),
+    ],
+)
+def test_tiles_of_many_runs_are_those_of_each(proj, frame, center, width, binsize, radius):
+    grid = grid_of(make_grid(*center, width, binsize, proj, frame))
+    edges = tuple(np.append(np.arange(0, n, max(5, n // 13)), n) for n in grid.shape)
+    rng = np.random.default_rng(3)
+    lon, lat = rng.uniform(0, 360, 120), np.rad2deg(np.arcsin(rng.uniform(-1, 1, 120)))
+    lon[0] = lat[0] = np.nan
+    together = tiles_of_runs(grid, lon, lat, radius, edges)
+    assert any(together)
+    for tiles, position in zip(together, zip(lon, lat, strict=True), strict=True):
+        assert sorted(tiles) == sorted(tiles_of(grid, *position, radius, edges))

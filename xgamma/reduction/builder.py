@@ -14,10 +14,13 @@ from dask.base import tokenize
 
 from xgamma.dl3.observation import Observation
 from xgamma.io.pieces import TileTokens
-from xgamma.reduction.footprint import plan_pointing, tiles_of
+from xgamma.reduction.footprint import plan_pointing, tiles_of_runs
 from xgamma.reduction.graph import Key, batches, tree_sum_graph, variable
+from xgamma.reduction.on_off import PLANES, finish_on_off, reduce_on_off
+from xgamma.reduction.run_background import PreparedBackground
 from xgamma.reduction.settings import ReduceSettings
 from xgamma.reduction.tasks import reduce_maps, reduce_responses, reduce_scalars
+from xgamma.reduction.usable import UsableTiles, usable_tiles
 
 __all__ = ["Builder"]
 
@@ -29,6 +32,9 @@ ATTRS = {
     "background": ("", "Predicted background counts"),
     "exposure": ("cm2 s", "Exposure"),
     "mask_safe": ("", "Safe data range"),
+    "counts_off": ("", "Counts in the off regions"),
+    "acceptance": ("", "Acceptance"),
+    "acceptance_off": ("", "Acceptance in the off regions"),
     "psf": ("sr-1", "Point spread function"),
     "edisp": ("", "Energy dispersion"),
     "irf_exposure": ("cm2 s", "Exposure on the grid of the responses"),
@@ -62,6 +68,8 @@ class Builder:
         Array positions of the tile edges along (y, x).
     stack
         Add the runs up or keep them apart.
+    background
+        A background of each run from its own counts: makes on-off maps.
     """
 
     def __init__(
@@ -72,13 +80,16 @@ class Builder:
         edges: Edges,
         *,
         stack: bool,
+        background: PreparedBackground | None = None,
     ) -> None:
         self.runs, self.tiles, self.settings, self.edges, self.stack = runs, tiles, settings, edges, stack
+        self.background = background
         sky = (settings.grid, settings.irf_grid, settings.selection, settings.masks, settings.offset_max)
         # responses are taken at the centres of the bins, which the edges do not fix
         axes = [settings.energy_edges, settings.energy_true_edges, settings.energy, settings.energy_true]
         numbers = (settings.background_oversampling, settings.max_gti, stack, [e.tolist() for e in edges])
-        self.settings_token = tokenize(repr(sky), axes, numbers, settings.rad_edges)
+        text = "" if background is None else background.token
+        self.settings_token = tokenize(repr(sky), axes, numbers, settings.rad_edges, *([text] if text else []))
         self._run_tokens = [_digest(repr(run.__dask_tokenize__())) for run in runs]
         self.token = _digest(self.settings_token, repr(sorted(tiles.items())), *self._run_tokens)
         self.settings_key = f"reduce-settings-{self.token}"
@@ -98,10 +109,14 @@ class Builder:
 
     def _maps(self) -> dict[str, da.Array]:
         settings = self.settings
-        planes = {"counts": settings.n_energy, "background": settings.n_energy, "mask_safe": settings.n_energy}
+        number = settings.n_energy if self.background is None else self.background.axis.sizes["energy"]
+        planes = dict.fromkeys(("counts", "background", "mask_safe"), number)
+        if self.background is not None:
+            planes |= dict.fromkeys(PLANES, number)
         if settings.energy_true is not None:
             planes["exposure"] = len(settings.energy_true)
-        names = [n for n in planes if n in (*settings.selection, "mask_safe")]
+        made = (*settings.selection, "mask_safe", *(() if self.background is None else PLANES))
+        names = [n for n in planes if n in made]
         sky = tuple(tuple(int(n) for n in np.diff(e)) for e in self.edges)
         return {
             n: self._variable(self._maps_layer, n, ((planes[n],), *sky), bool if n == "mask_safe" else float)
@@ -126,8 +141,32 @@ class Builder:
     def _maps_layer(self) -> tuple[str, dict[Key, Any]]:
         """Tasks that make the maps of a tile: key (name, j, i), or (name, run, j, i) where not stacked."""
         name = f"reduce-maps-{self.token}"
-        call = functools.partial(self._task, reduce_maps)
-        return name, self._tile_layer(name, call, self.edges, self.tiles, with_scalars=self._single_tile)
+        if self.background is None:
+            call = functools.partial(self._task, reduce_maps)
+            return name, self._tile_layer(name, call, self.edges, self.tiles, with_scalars=self._single_tile)
+        layer = self._tile_layer(name, self._on_off_task, self.edges, self.tiles, with_scalars=self._single_tile)
+        layer |= self._usable.tasks
+        return name, self._finished(name, layer) if self.stack else layer
+
+    @functools.cached_property
+    def _usable(self) -> UsableTiles:
+        assert self.background is not None
+        depth = self.background.task.depth
+        return usable_tiles(self.background.usable, self.tiles, self.edges, depth, f"reduce-usable-{self.token}")
+
+    def _on_off_task(self, *, tile: tuple[slice, slice], **kwargs: Any) -> tuple[Any, ...]:
+        assert self.background is not None
+        task = self._task(reduce_on_off, tile=tile, background=self.background.task, **kwargs)
+        key = self._usable.keys.get((tile[0].start, tile[1].start))
+        return task if key is None or not kwargs["runs"] else (*task, key)
+
+    def _finished(self, name: str, layer: dict[Key, Any]) -> dict[Key, Any]:
+        """Put the last step behind the sums of a tile."""
+        sums = f"{name}-sum"
+        for key in [k for k in layer if isinstance(k, tuple) and k[0] == name]:
+            layer[(sums, *key[1:])] = layer[key]
+            layer[key] = (finish_on_off, (sums, *key[1:]))
+        return layer
 
     def _tile_layer(
         self,
@@ -163,6 +202,8 @@ class Builder:
         tokens: dict[tuple[int, ...], str] = {}
         for j, i in np.ndindex(len(edges[0]) - 1, len(edges[1]) - 1):
             place = f"{self.settings_token} {edges[0][j : j + 2]} {edges[1][i : i + 2]}"
+            if self.background is not None:
+                place += self._usable.hashes.get((int(edges[0][j]), int(edges[1][i])), "")
             touching = tiles.get((j, i), [])
             if self.stack:
                 tokens[j, i] = _digest(place, *(self._run_tokens[k] for k in touching))
@@ -182,8 +223,10 @@ class Builder:
         assert settings.energy_true is not None
         edges = tuple(np.append(np.arange(0, n, IRF_TILE), n) for n in settings.irf_grid.shape)
         tiles: dict[tuple[int, int], list[int]] = {}
-        for k, run in enumerate(self.runs):
-            for tile in tiles_of(settings.irf_grid, *plan_pointing(run), settings.offset_max, (edges[0], edges[1])):
+        lon, lat = np.array([plan_pointing(run) for run in self.runs], dtype=float).reshape(-1, 2).T
+        touched = tiles_of_runs(settings.irf_grid, lon, lat, settings.offset_max, (edges[0], edges[1]))
+        for k, found in enumerate(touched):
+            for tile in found:
                 tiles.setdefault(tile, []).append(k)
         true = (len(settings.energy_true),)
         sky = tuple(tuple(int(n) for n in np.diff(e)) for e in edges)
@@ -258,6 +301,7 @@ def _dims(name: str, array: da.Array, stack: bool) -> tuple[tuple[str, ...], da.
         "counts": ("energy", *sky),
         "background": ("energy", *sky),
         "mask_safe": ("energy", *sky),
+        **dict.fromkeys(("counts_off", "acceptance", "acceptance_off"), ("energy", *sky)),
         "exposure": ("energy_true", *sky),
         "psf": ("energy_true", *irf, "rad"),
         "edisp": ("energy_true", "energy", *irf),

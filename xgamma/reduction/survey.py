@@ -13,7 +13,8 @@ from xgamma.dl3.observation import Observation
 from xgamma.dl3.store import Observations
 from xgamma.io.provenance import provenance
 from xgamma.reduction.builder import Builder
-from xgamma.reduction.footprint import plan_pointing, tiles_of
+from xgamma.reduction.footprint import plan_pointing, tiles_of_runs
+from xgamma.reduction.run_background import PreparedBackground, RunBackground, check_background
 from xgamma.reduction.settings import DEFAULT_SELECTION, ReduceSettings, reduce_settings
 
 __all__ = ["reduce"]
@@ -31,6 +32,7 @@ def reduce(
     safe_mask: Any = None,
     stack: bool = True,
     chunks: Mapping[str, int] | None = None,
+    background: RunBackground | None = None,
     background_oversampling: int = 1,
     max_gti: int = 8,
 ) -> xr.Dataset:
@@ -59,6 +61,9 @@ def reduce(
     chunks
         Sides in pixels of the sky tiles, ``{"y": 500, "x": 500}``; by default the whole grid, or tiles
         of 64 MiB a variable on a large one.
+    background
+        A background from each run's own counts, as `xgamma.RingBackground`: makes an on-off cube in the
+        same pass. By default the background model of the runs as it is.
     background_oversampling
         Steps in which the background is integrated over each energy bin.
     max_gti
@@ -72,7 +77,9 @@ def reduce(
         for ``exposure`` (cm2 s), the coarse grid for ``psf`` ([obs,] energy_true, irf_y, irf_x, rad; sr-1) and
         ``edisp`` ([obs,] energy_true, energy, irf_y, irf_x) with their weight ``irf_exposure``, and numbers
         of the runs: ``livetime``, ``ontime`` (s), ``gti_start``, ``gti_stop`` (s since J2000.0 (TT), padded with NaN).
-        All on Dask; ``attrs`` hold the provenance.
+        All on Dask; ``attrs`` hold the provenance. With `background` also ``counts_off``, ``acceptance`` (the
+        background model) and ``acceptance_off``, and ``background`` is what they make; ``energy`` is what the
+        settings of the background make of it.
 
     Raises
     ------
@@ -112,9 +119,15 @@ def reduce(
     settings = reduce_settings(grid, selection, safe_mask, offset_max, background_oversampling, max_gti)
     edges = _tile_edges(settings, chunks)
     given = [observations] if isinstance(observations, Observation) else list(observations)
-    runs, tiles = _plan(given, settings, edges)
-    builder = Builder(runs, tiles, settings, edges, stack=stack)
-    cube = xr.Dataset(builder.variables(), coords=_coords(grid, settings, runs, stack=stack))
+    prepared = _prepare(background, grid, settings, edges)
+    # apart, runs have off counts around the pixels that they fill
+    margin = (0, 0) if stack or prepared is None else prepared.task.depth
+    runs, tiles = _plan(given, settings, edges, margin)
+    builder = Builder(runs, tiles, settings, edges, stack=stack, background=prepared)
+    coords = _coords(grid, settings, runs, stack=stack)
+    if prepared is not None:
+        coords = coords.to_dataset().drop_vars(["energy", "energy_min", "energy_max"]).assign_coords(prepared.axis.coords).coords
+    cube = xr.Dataset(builder.variables(), coords=coords)
     cube.attrs = provenance(
         obs_ids=[run.obs_id for run in runs],
         settings={
@@ -123,9 +136,33 @@ def reduce(
             "safe_mask": [mask.describe() for mask in settings.masks],
             "stack": stack,
             "background_oversampling": settings.background_oversampling,
+            **({} if prepared is None else {"background": prepared.method}),
         },
     )
+    if prepared is not None:
+        cube.attrs["background_method"] = prepared.method
     return cube
+
+
+def _prepare(
+    background: Any, grid: xr.Dataset, settings: ReduceSettings, edges: tuple[np.ndarray, np.ndarray]
+) -> PreparedBackground | None:
+    """Check a background that is made run by run."""
+    if background is None:
+        return None
+    lacking = [n for n in ("counts", "background") if n not in settings.selection]
+    if lacking:
+        msg = f"a background from the counts of each run needs {lacking} in the selection: its model is the acceptance"
+        raise ValueError(msg)
+    responses = [n for n in ("psf", "edisp") if n in settings.selection]
+    if responses:
+        msg = (
+            f"{responses} are not made together with background={type(background).__name__}: what is safe is known "
+            "only where the off counts are; reduce the responses by a call of their own, with the same grid"
+        )
+        raise ValueError(msg)
+    y, x = (tuple(int(n) for n in np.diff(e)) for e in edges)
+    return check_background(background).prepare(grid, (y, x))
 
 
 def _coords(grid: xr.Dataset, settings: ReduceSettings, runs: Sequence[Observation], *, stack: bool) -> xr.Coordinates:
@@ -165,7 +202,10 @@ def _tile_edges(settings: ReduceSettings, chunks: Mapping[str, int] | None) -> t
 
 
 def _plan(
-    observations: list[Observation], settings: ReduceSettings, edges: tuple[np.ndarray, np.ndarray]
+    observations: list[Observation],
+    settings: ReduceSettings,
+    edges: tuple[np.ndarray, np.ndarray],
+    margin: tuple[int, int] = (0, 0),
 ) -> tuple[list[Observation], dict[tuple[int, int], list[int]]]:
     """Runs to reduce, and for each tile the positions of the runs that touch it."""
     if not observations:
@@ -179,7 +219,8 @@ def _plan(
         else:
             complete.append(run)
     _warn_dropped(lacking, observations, settings)
-    touched = [tiles_of(settings.grid, *plan_pointing(run), settings.offset_max, edges) for run in complete]
+    pointings = np.array([plan_pointing(run) for run in complete], dtype=float).reshape(-1, 2)
+    touched = tiles_of_runs(settings.grid, pointings[:, 0], pointings[:, 1], settings.offset_max, edges, margin)
     runs = [run for run, tiles in zip(complete, touched, strict=True) if tiles]
     outside = [run.obs_id for run, tiles in zip(complete, touched, strict=True) if not tiles]
     if not runs:

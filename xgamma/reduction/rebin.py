@@ -72,7 +72,22 @@ def rebin(obj: XarrayT, energy_edges: Any) -> XarrayT:
 
 
 def to_image(obj: XarrayT) -> XarrayT:
-    """Join all bins of reconstructed energy into one; see `rebin`.
+    """Join all bins of reconstructed energy into one.
+
+    Parameters
+    ----------
+    obj
+        A cube, or a map of counts with dim ``energy``; lazy stays lazy.
+
+    Returns
+    -------
+    Dataset or DataArray
+        The same with one bin of energy.
+
+    Raises
+    ------
+    ValueError
+        As `rebin`, which has the rules by which variables are joined.
 
     Examples
     --------

@@ -12,6 +12,7 @@ from xgamma import accessor as accessor
 if TYPE_CHECKING:
     from xgamma.analysis.analysis import Analysis
     from xgamma.analysis.config import Config, read_config
+    from xgamma.background.per_run import AdaptiveRingBackground, RingBackground
     from xgamma.background.ring import adaptive_ring_background, ring_background
     from xgamma.coords.bins import energy_axis
     from xgamma.coords.cutout import cutout
@@ -43,10 +44,12 @@ if TYPE_CHECKING:
 
 #: Where the public names live; each is imported when it is first used.
 _NAMES = {
+    "AdaptiveRingBackground": "background.per_run",
     "Analysis": "analysis.analysis",
     "Config": "analysis.config",
     "Observation": "dl3.observation",
     "Observations": "dl3.store",
+    "RingBackground": "background.per_run",
     "Store": "dl3.store",
     "adaptive_ring_background": "background.ring",
     "check_store": "dl3.check",
@@ -88,10 +91,12 @@ _NAMES = {
 }
 
 __all__ = [
+    "AdaptiveRingBackground",
     "Analysis",
     "Config",
     "Observation",
     "Observations",
+    "RingBackground",
     "Store",
     "adaptive_ring_background",
     "check_store",

@@ -17,7 +17,15 @@ from xgamma.coords.sky import SkyGrid, grid_of
 from xgamma.coords.units import canonical_attrs
 from xgamma.kernels.convolve import Annulus, convolve
 
-__all__ = ["adaptive_ring_background", "ring_background"]
+__all__ = [
+    "RingGeometry",
+    "adaptive_block",
+    "adaptive_ring_background",
+    "check_ring",
+    "check_threshold",
+    "growing_rings",
+    "ring_background",
+]
 
 #: Variables that an on-off cube has and a cube with a background model has not.
 ON_OFF = ("counts_off", "acceptance", "acceptance_off")
@@ -88,7 +96,7 @@ def ring_background(
     >>> float(onoff.background.mean())
     3.0
     """
-    geometry = _check(cube, r_in, width, exclusion)
+    geometry = check_ring(cube, r_in, width, exclusion)
     ring = Annulus(geometry.r_in, geometry.r_in + geometry.width, geometry.pixel)
     counts, background = _usable(cube, geometry.exclusion, safe_only)
     settings = f"ring_background(r_in={geometry.r_in:g} deg, width={geometry.width:g} deg)"
@@ -161,11 +169,9 @@ def adaptive_ring_background(
     >>> float(onoff.background.where(onoff.mask_safe).mean().round(6))
     3.0
     """
-    geometry = _check(cube, r_in, width, exclusion)
-    rings = _rings(geometry, r_out_max, stepsize, method)
-    if not (np.isfinite(threshold_alpha) and threshold_alpha > 0):
-        msg = f"threshold_alpha={threshold_alpha!r} must be a positive number"
-        raise ValueError(msg)
+    geometry = check_ring(cube, r_in, width, exclusion)
+    rings = growing_rings(geometry, r_out_max, stepsize, method)
+    check_threshold(threshold_alpha)
     radius = positive_angle(theta, "theta")
     disc = Annulus(0.0, radius, geometry.pixel)
     counts, background = _usable(cube, geometry.exclusion, safe_only)
@@ -173,7 +179,7 @@ def adaptive_ring_background(
     parts = stack_parts([counts, background, acceptance])
     depth = tuple(max(r.depth[axis] for r in (*rings, disc)) for axis in (0, 1))
     data = map_halo(
-        _adaptive_block,
+        adaptive_block,
         parts.data,
         (depth[0], depth[1]),
         rings=tuple(rings),
@@ -188,15 +194,25 @@ def adaptive_ring_background(
     return _on_off(cube, result.isel(_part=0), result.isel(_part=1), settings)
 
 
+def check_threshold(threshold_alpha: float) -> None:
+    """Refuse a ratio of acceptances that no ring could meet."""
+    if not (np.isfinite(threshold_alpha) and threshold_alpha > 0):
+        msg = f"threshold_alpha={threshold_alpha!r} must be a positive number"
+        raise ValueError(msg)
+
+
 @dataclass(frozen=True)
-class _Geometry:
+class RingGeometry:
+    """A ring on a grid: radii and pixel size in degrees, and the pixels that may be used."""
+
     r_in: float
     width: float
     pixel: tuple[float, float]
     exclusion: xr.Variable | None
 
 
-def _check(cube: xr.Dataset, r_in: Any, width: Any, exclusion: Any) -> _Geometry:
+def check_ring(cube: xr.Dataset, r_in: Any, width: Any, exclusion: Any) -> RingGeometry:
+    """Check the cube and the arguments of a ring, and return them as numbers."""
     present = [n for n in ON_OFF if n in cube]
     if present:
         msg = f"the cube is an on-off cube already (it has {present}); make the ring from counts and a background model"
@@ -219,7 +235,7 @@ def _check(cube: xr.Dataset, r_in: Any, width: Any, exclusion: Any) -> _Geometry
     if thickness < min(pixel) * (1 - 1e-9):
         msg = f"width={thickness:g} deg is less than a pixel ({min(pixel):g} deg); use a wider ring or smaller pixels"
         raise ValueError(msg)
-    return _Geometry(radius, thickness, pixel, _exclusion_on(cube, grid, exclusion))
+    return RingGeometry(radius, thickness, pixel, _exclusion_on(cube, grid, exclusion))
 
 
 def _exclusion_on(cube: xr.Dataset, grid: SkyGrid, exclusion: Any) -> xr.Variable | None:
@@ -318,7 +334,8 @@ def _on_off(cube: xr.Dataset, counts_off: xr.Variable, acceptance_off: xr.Variab
     return result
 
 
-def _rings(geometry: _Geometry, r_out_max: Any, stepsize: Any, method: str) -> list[Annulus]:
+def growing_rings(geometry: RingGeometry, r_out_max: Any, stepsize: Any, method: str) -> list[Annulus]:
+    """Return the rings that an adaptive background tries, the smallest first."""
     limit, step = positive_angle(r_out_max, "r_out_max"), positive_angle(stepsize, "stepsize")
     room = limit - geometry.r_in - geometry.width
     # the last ring ends below r_out_max; a quotient that is whole up to rounding is whole
@@ -340,7 +357,7 @@ def _rings(geometry: _Geometry, r_out_max: Any, stepsize: Any, method: str) -> l
     return [Annulus(float(a), float(b), geometry.pixel) for a, b in radii]
 
 
-def _adaptive_block(block: np.ndarray, rings: tuple[Annulus, ...], disc: Annulus, threshold: float) -> np.ndarray:
+def adaptive_block(block: np.ndarray, rings: tuple[Annulus, ...], disc: Annulus, threshold: float) -> np.ndarray:
     """Counts and acceptance of the first ring that is large enough; the third plane is not used."""
     counts, background, acceptance = block
     on = convolve(acceptance, disc.kernel)

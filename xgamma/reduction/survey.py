@@ -124,9 +124,8 @@ def reduce(
     margin = (0, 0) if stack or prepared is None else prepared.task.depth
     runs, tiles = _plan(given, settings, edges, margin)
     builder = Builder(runs, tiles, settings, edges, stack=stack, background=prepared)
-    coords = _coords(grid, settings, runs, stack=stack)
-    if prepared is not None:
-        coords = coords.to_dataset().drop_vars(["energy", "energy_min", "energy_max"]).assign_coords(prepared.axis.coords).coords
+    axis = None if prepared is None else prepared.axis
+    coords = _coords(grid, settings, runs, axis, stack=stack)
     cube = xr.Dataset(builder.variables(), coords=coords)
     cube.attrs = provenance(
         obs_ids=[run.obs_id for run in runs],
@@ -165,8 +164,10 @@ def _prepare(
     return check_background(background).prepare(grid, (y, x))
 
 
-def _coords(grid: xr.Dataset, settings: ReduceSettings, runs: Sequence[Observation], *, stack: bool) -> xr.Coordinates:
-    """Coordinates of the cube: those of the grid that its variables need."""
+def _coords(
+    grid: xr.Dataset, settings: ReduceSettings, runs: Sequence[Observation], axis: xr.DataArray | None, *, stack: bool
+) -> xr.Coordinates:
+    """Coordinates of the cube: those of the grid that its variables need, or another energy axis."""
     needless: list[str] = []
     if not {"psf", "edisp"} & set(settings.selection):
         needless += ["irf_y", "irf_x", "irf_lon", "irf_lat", "irf_wcs"]
@@ -174,7 +175,10 @@ def _coords(grid: xr.Dataset, settings: ReduceSettings, runs: Sequence[Observati
         needless += ["rad", "rad_min", "rad_max"]
     if not {"exposure", "psf", "edisp"} & set(settings.selection):
         needless += ["energy_true", "energy_true_min", "energy_true_max"]
-    coords = grid.drop_vars([n for n in needless if n in grid.variables]).coords
+    if axis is not None:
+        needless += ["energy", "energy_min", "energy_max"]
+    kept = grid.drop_vars([n for n in needless if n in grid.variables])
+    coords = kept.coords if axis is None else kept.assign_coords(axis.coords).coords
     if stack:
         return coords
     return coords.assign(obs=("obs", [run.obs_id for run in runs], {"long_name": "Run"}))

@@ -16,7 +16,7 @@ from xgamma.reduction.observation import Run
 from xgamma.reduction.safe_mask import safe_mask
 from xgamma.reduction.settings import ReduceSettings
 
-__all__ = ["add", "reduce_maps", "reduce_responses", "reduce_scalars"]
+__all__ = ["add", "at_rows", "opened", "reduce_maps", "reduce_responses", "reduce_scalars", "run_scalars"]
 
 Arrays = dict[str, np.ndarray]
 Tile = tuple[slice, slice]
@@ -57,14 +57,14 @@ def reduce_maps(
     scalars = []
     for k, observation in enumerate(runs):
         maps = result if stack else {name: values[k] for name, values in result.items()}
-        with _opened(observation, settings) as run:
+        with opened(observation, settings) as run:
             _fill(run, tile, part, maps, stack=stack)
-            scalars.append(_scalars(run) if rows else {})
-    return result | (_at_rows(scalars, rows) if rows else {})
+            scalars.append(run_scalars(run) if rows else {})
+    return result | (at_rows(scalars, rows) if rows else {})
 
 
 @contextmanager
-def _opened(observation: Observation, settings: ReduceSettings) -> Iterator[Run]:
+def opened(observation: Observation, settings: ReduceSettings) -> Iterator[Run]:
     """Open the files of a run; whatever fails in them, the error names the run and its files."""
     try:
         with observation.open() as files:
@@ -186,7 +186,7 @@ def _empty_responses(settings: ReduceSettings, tile: Tile, kind: str) -> Arrays:
 def _run_response(observation: Observation, tile: Tile, settings: ReduceSettings, kind: str, *, stack: bool) -> Arrays:
     assert settings.irf_grid is not None
     part = settings.irf_grid.tile(*tile)
-    with _opened(observation, settings) as run:
+    with opened(observation, settings) as run:
         offset = run.offset(part.geometry.vectors)
         reached = _reached(run, tile)
         weight = run.exposure(offset) * (reached & _safe_pixels(run, part) if stack else reached)
@@ -238,19 +238,20 @@ def reduce_scalars(settings: ReduceSettings, *, runs: Sequence[Observation]) -> 
     """
     scalars = []
     for observation in runs:
-        with _opened(observation, settings) as run:
-            scalars.append(_scalars(run))
-    return _at_rows(scalars, (0, len(scalars)))
+        with opened(observation, settings) as run:
+            scalars.append(run_scalars(run))
+    return at_rows(scalars, (0, len(scalars)))
 
 
-def _scalars(run: Run) -> Arrays:
+def run_scalars(run: Run) -> Arrays:
+    """Return the numbers of a run; see `reduce_scalars`."""
     gti = pad_intervals(run.gti, run.settings.max_gti)
     lon, lat = run.pointing
     numbers = {"livetime": run.livetime, "ontime": run.ontime, "pointing_lon": lon, "pointing_lat": lat}
     return {**{n: np.asarray(v) for n, v in numbers.items()}, "gti_start": gti[:, 0], "gti_stop": gti[:, 1]}
 
 
-def _at_rows(scalars: Sequence[Arrays], rows: tuple[int, int]) -> Arrays:
+def at_rows(scalars: Sequence[Arrays], rows: tuple[int, int]) -> Arrays:
     """Put the numbers of runs at their rows of arrays that are zero elsewhere."""
     first, number = rows
     result = {}

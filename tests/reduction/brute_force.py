@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import AltAz, SkyCoord, SkyOffsetFrame
@@ -66,14 +68,14 @@ def exposure(aeff, livetime, true, offset):
 
 def background_rate(bkg, edges, lon, lat, offset, steps=1):
     """Rate in s-1 sr-1 of each bin: power laws between the edges (or `steps` parts of a bin)."""
-    fine = np.concatenate([np.geomspace(a, b, steps + 1)[:-1] for a, b in zip(edges[:-1], edges[1:])] + [edges[-1:]])
+    fine = np.concatenate([np.geomspace(a, b, steps + 1)[:-1] for a, b in itertools.pairwise(edges)] + [edges[-1:]])
     spatial = ["offset"] if "offset" in bkg.dims else ["fov_lon", "fov_lat"]
     where = {"offset": offset, "fov_lon": lon, "fov_lat": lat}
     axes = [np.log(bkg.energy.values), *(bkg[n].values for n in spatial)]
     table = np.log(np.maximum(bkg.transpose("energy", *spatial).values, FLOOR))
     points = np.broadcast_arrays(np.log(fine).reshape(-1, *(1,) * offset.ndim), *(where[n] for n in spatial))
     rate = np.exp(interpolate(axes, table, points))
-    for name, value in zip(spatial, points[1:]):
+    for name, value in zip(spatial, points[1:], strict=True):
         rate[(value < bkg[f"{name}_min"].values[0]) | (value > bkg[f"{name}_max"].values[-1])] = 0
     rate[(fine < bkg.energy_min.values[0] * (1 - 1e-9)) | (fine > bkg.energy_max.values[-1] * (1 + 1e-9))] = 0
     parts = []

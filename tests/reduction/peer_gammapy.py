@@ -6,6 +6,7 @@ It writes the maps of each run on the whole grid: ``<obs_id>_counts`` and so on.
 
 import json
 import sys
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
@@ -74,6 +75,4 @@ def reduce(case):
 
 
 if __name__ == "__main__":
-    with open(sys.argv[1]) as file:
-        config = json.load(file)
-    np.savez(sys.argv[2], **reduce(config))
+    np.savez(sys.argv[2], **reduce(json.loads(Path(sys.argv[1]).read_text())))

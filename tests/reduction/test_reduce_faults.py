@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,11 +82,9 @@ def test_truncated_file(store_copy, grid, part):
 @pytest.mark.parametrize("part", [0.3, 0.9])
 def test_truncated_without_compression(make_store, grid, part):
     run = make_store({}).get(1)
-    path = run.location("events").file
-    with open(path, "rb") as file:
-        data = file.read()
-    with open(path, "wb") as file:
-        file.write(data[: int(part * len(data))])
+    path = Path(run.location("events").file)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(part * len(data))])
     with pytest.raises((OSError, ValueError), match=r"run 1\b.*run_1\.fits"):
         xg.reduce(run, grid).compute(scheduler="sync")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import astropy.units as u
 import dask
@@ -115,7 +116,7 @@ def test_files_are_opened_once(survey, files):
 def test_what_is_not_asked_for_is_not_read(survey, files):
     runs = xg.reduce(survey.observations, make_grid(), stack=False, offset_max="1.5 deg")
     runs.counts.isel(obs=[4]).compute(scheduler="sync")
-    assert {os.path.basename(f) for f in files() if "run_" in f} == {"run_000005.fits.gz"}
+    assert {Path(f).name for f in files() if "run_" in f} == {"run_000005.fits.gz"}
     names = {k[0] for k in runs.counts.data.dask if isinstance(k, tuple)}
     assert not any("psf" in n or "edisp" in n for n in names)
 
@@ -175,7 +176,7 @@ def test_tiles_smaller_than_the_ring(survey):
     options = {"offset_max": "1.5 deg", "safe_mask": "offset-max", "stack": False}
     whole = ring_analysis(xg.reduce(survey.observations[:2], grid, **options))
     tiled = ring_analysis(xg.reduce(survey.observations[:2], grid, chunks={"y": 6, "x": 5}, **options))
-    for a, b in zip(tiled, whole):
+    for a, b in zip(tiled, whole, strict=True):
         assert_same(a.compute(scheduler="sync"), b.compute(scheduler="sync"), rtol=1e-9)
 
 
@@ -199,13 +200,13 @@ def test_processes_and_clusters(survey):
     cube = xg.reduce(survey.observations[:6], make_grid(), **OPTIONS)
     lazy = [runs, cube, *ring_analysis(light)]
     expected = dask.compute(*lazy, scheduler="sync")
-    for actual, truth in zip(dask.compute(*lazy, scheduler="processes", num_workers=2), expected):
+    for actual, truth in zip(dask.compute(*lazy, scheduler="processes", num_workers=2), expected, strict=True):
         assert_same(actual, truth)
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True) as cluster,
         Client(cluster) as client,
     ):
-        for actual, truth in zip(client.gather(client.compute(lazy)), expected):
+        for actual, truth in zip(client.gather(client.compute(lazy)), expected, strict=True):
             assert_same(actual, truth)
 
 
@@ -265,3 +266,19 @@ def test_small_things_travel(survey):
     sizes = [len(pickle.dumps(task)) for task in dict(cube.counts.data.dask).values()]
     # paths, cards and numbers: no response, no WCS
     assert max(sizes) < 30_000
+
+
+def test_memory_of_a_task(survey):
+    import tracemalloc
+
+    grid = make_grid(width="20 deg", binsize="0.02 deg", nbin=4)
+    cube = xg.reduce(survey.observations, grid, chunks={"y": 250, "x": 250})[["counts", "background", "exposure"]]
+    one = cube.isel(y=slice(250, 500), x=slice(250, 500))
+    maps = sum(v.nbytes for v in one.data_vars.values())
+    one.isel(y=[0], x=[0]).compute(scheduler="sync")
+    tracemalloc.start()
+    one.compute(scheduler="sync")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # the sum, one run, the pixels of the tile, and what one kernel needs; twelve runs would be more
+    assert peak < 6 * maps

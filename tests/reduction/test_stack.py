@@ -300,8 +300,8 @@ def test_info_over_growing_sets_of_runs(loaded):
 
 @pytest.mark.real_data
 def test_numbers_of_gammapy(gammapy_data):
-    # gammapy 2.1: MapDatasetMaker, SafeMaskMaker(["aeff-default"]) in a DatasetsMaker with cutouts of 5 deg, each dataset
-    # .to_image(), MapDataset.stack: info_dict() of the sum
+    # gammapy 2.1: MapDatasetMaker and SafeMaskMaker(["aeff-default"]) in a DatasetsMaker with cutouts of 5 deg, then
+    # .to_image().info_dict()["counts"] of each dataset
     store = xg.open_store(gammapy_data / "hess-dl3-dr1")
     energy = xg.energy_axis("0.5 TeV", "10 TeV", nbin=10)
     true = xg.energy_axis("0.5 TeV", "10 TeV", nbin=10, name="energy_true")

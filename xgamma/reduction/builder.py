@@ -47,7 +47,8 @@ ATTRS = {
 }
 #: Longest side in pixels of a tile of the coarse grid.
 IRF_TILE = 24
-#: A tile's runs are split in this many batches at least, so that a small grid keeps several cores busy.
+#: Batches over all tiles at least, so that a small grid keeps several cores busy. Sums of batches wait in memory for
+#: each other: where the tiles are many, the runs of a tile are not split for this.
 FEWEST_BATCHES = 8
 #: Runs in one task at most: long enough to hide the scheduler's two milliseconds.
 LARGEST_BATCH = 32
@@ -191,7 +192,7 @@ class Builder:
                     layer[name, k, j, i] = make(runs=(self.runs[k],), **extra) if k in here else make(runs=())
                 continue
             work = []
-            for group in batches(touching, _batch_size(len(touching))):
+            for group in batches(touching, _batch_size(len(touching), len(tiles))):
                 extra = {"rows": (group[0], number)} if with_scalars else {}
                 work.append(make(runs=tuple(self.runs[k] for k in group), **extra))
             layer |= tree_sum_graph(name, (j, i), work, make(runs=()))
@@ -290,8 +291,10 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
 
 
-def _batch_size(number: int) -> int:
-    return max(1, min(LARGEST_BATCH, -(-number // FEWEST_BATCHES)))
+def _batch_size(number: int, tiles: int) -> int:
+    """Runs in one task, of the `number` that touch a tile."""
+    parts = max(1, FEWEST_BATCHES // tiles)
+    return max(1, min(LARGEST_BATCH, -(-number // parts)))
 
 
 def _dims(name: str, array: da.Array, stack: bool) -> tuple[tuple[str, ...], da.Array]:

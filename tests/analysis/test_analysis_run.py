@@ -111,9 +111,10 @@ def test_picture_has_a_row_for_each_energy(done, tmp_path):
     two = matplotlib.image.imread(result.files["picture"])
     products.draw_maps(maps.isel(energy=[0]), tmp_path / "one.png")
     one = matplotlib.image.imread(tmp_path / "one.png")
-    assert two.shape[0] == 2 * one.shape[0]
+    assert abs(two.shape[0] - 2 * one.shape[0]) <= 1
     # the rows show different maps
-    assert not np.array_equal(two[: one.shape[0]], two[one.shape[0] :])
+    height = two.shape[0] // 2
+    assert not np.array_equal(two[:height], two[-height:])
 
 
 def test_empty_planes_are_said_not_drawn(done, tmp_path):

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from xgamma.coords.sky import grid_of
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["draw_distribution", "draw_maps"]
 
-#: Width and height in inches of a pair of maps.
-ROW = (12.0, 4.6)
+#: Width in inches of a pair of maps, of each map in it, and what a row needs beside the height of the map.
+PAIR, MAP, BESIDE = 12.0, 3.5, 1.1
+#: Most inches of a row, for maps that are high and narrow.
+HIGHEST = 6.0
 #: Most pixels of a picture along its height; renderers refuse 2**16.
 MOST_PIXELS = 12000
 
@@ -36,10 +40,10 @@ def draw_maps(maps: xr.Dataset, path: Path, *, regions: Any = None, exclusion: x
     from xgamma.plot.sky import plot_map
 
     planes = [maps.isel(energy=[i]) for i in range(maps.sizes["energy"])] if "energy" in maps.dims else [maps]
-    figure = _figure(ROW[0], ROW[1] * len(planes))
+    figure = _figure(PAIR, _row_height(maps) * len(planes))
     places = figure.add_gridspec(len(planes), 2, wspace=0.12)
     # colour bars stand where the layout does not see them: room for the rightmost
-    figure.get_layout_engine().set(rect=(0.0, 0.0, 0.94, 1.0))  # type: ignore[union-attr,call-arg]
+    figure.get_layout_engine().set(rect=(0.01, 0.0, 0.93, 1.0))  # type: ignore[union-attr,call-arg]
     edge = None if exclusion is None or bool(exclusion.all()) else (exclusion.astype(float), [0.5])
     for row, plane in enumerate(planes):
         for column, name in enumerate(("excess", "sqrt_ts")):
@@ -65,6 +69,12 @@ def draw_distribution(maps: xr.Dataset, path: Path, exclusion: xr.DataArray | No
     figure = _figure(7, 5)
     plot_significance_distribution(maps["sqrt_ts"], exclusion=exclusion, ax=figure.add_subplot())
     _save(figure, path, maps)
+
+
+def _row_height(maps: xr.Dataset) -> float:
+    grid = grid_of(maps)
+    height, width = (n * size for n, size in zip(grid.shape, grid.frame.binsize, strict=True))
+    return min(MAP * height / width + BESIDE, HIGHEST)
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -23,6 +23,7 @@ from xgamma.coords.smooth import smooth
 from xgamma.coords.units import to_unit
 from xgamma.dl3 import gti, select
 from xgamma.dl3.events import stack_events
+from xgamma.dl3.theta2 import theta2_table
 from xgamma.irf import aeff, background, edisp, evaluate, psf
 from xgamma.irf.axes import response_array, response_axis
 
@@ -159,7 +160,7 @@ IN_MEMORY: dict[str, Callable[[World], Any]] = {
     "dl3.select:select_rad_max": lambda w: select.select_rad_max(w.run.events, _rad_max(), CENTER),
     "dl3.select:select_region": lambda w: select.select_region(w.run.events, w.region),
     "dl3.select:select_time": lambda w: select.select_time(w.run.events, (0.0, 1e10)),
-    "dl3.select:theta2_table": lambda w: select.theta2_table(w.run.events, CENTER, np.linspace(0, 0.3, 4) * u.deg**2),
+    "dl3.theta2:theta2_table": lambda w: theta2_table(w.run.events, CENTER, np.linspace(0, 0.3, 4) * u.deg**2),
     "irf.aeff:from_parametrization": lambda w: aeff.from_parametrization(),
     "irf.background:constant_background": lambda w: background.constant_background(),
     "irf.background:powerlaw_background": lambda w: background.powerlaw_background(),

@@ -35,8 +35,8 @@ from xgamma.dl3.select import (
     select_range,
     select_region,
     select_time,
-    theta2_table,
 )
+from xgamma.dl3.theta2 import theta2_table
 
 CRAB = SkyCoord(83.633083, 22.0145, unit="deg")
 

@@ -258,6 +258,18 @@ def _check_fresh(obj: xr.Dataset | xr.DataArray, name: str, values: tuple[np.nda
 def bin_edges(obj: xr.Dataset | xr.DataArray, name: str = "energy") -> np.ndarray:
     """Return the n + 1 edges of a contiguous binned axis.
 
+    Parameters
+    ----------
+    obj
+        Object with the axis.
+    name
+        Name of the axis.
+
+    Returns
+    -------
+    numpy.ndarray
+        Ascending, shape (n + 1,), in the unit of the axis.
+
     Raises
     ------
     ValueError

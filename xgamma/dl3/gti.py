@@ -134,6 +134,11 @@ def gti_to_hdu(gti: xr.Dataset, header: Mapping[str, Any] | None = None) -> fits
     header
         Time reference to write in (MJDREFI, MJDREFF, TIMESYS); default J2000.0 (TT).
 
+    Returns
+    -------
+    astropy.io.fits.BinTableHDU
+        Columns START and STOP in s.
+
     Examples
     --------
     >>> gti_to_hdu(gti_table([0.0], [10.0])).header["TIMESYS"]
@@ -160,6 +165,16 @@ def gti_to_hdu(gti: xr.Dataset, header: Mapping[str, Any] | None = None) -> fits
 def gti_from_time(start: Time | Any, stop: Time | Any) -> xr.Dataset:
     """Build good time intervals from astropy times or date strings (UTC).
 
+    Parameters
+    ----------
+    start, stop
+        One time or several, equally many.
+
+    Returns
+    -------
+    xarray.Dataset
+        See `gti_table`.
+
     Examples
     --------
     >>> gti_duration(gti_from_time("2016-12-31T23:59:00", "2017-01-01T00:00:00"))  # a leap second
@@ -172,6 +187,16 @@ def gti_from_time(start: Time | Any, stop: Time | Any) -> xr.Dataset:
 def gti_to_time(gti: xr.Dataset) -> tuple[Time, Time]:
     """Return starts and stops as astropy times (scale TT).
 
+    Parameters
+    ----------
+    gti
+        See `gti_table`.
+
+    Returns
+    -------
+    tuple of astropy.time.Time
+        Shape (gti,) each.
+
     Examples
     --------
     >>> gti_to_time(gti_table([0.0], [60.0]))[1].iso.tolist()
@@ -182,6 +207,15 @@ def gti_to_time(gti: xr.Dataset) -> tuple[Time, Time]:
 
 def gti_duration(gti: xr.Dataset) -> float:
     """Return the summed length of all intervals in seconds; NaN padding counts as nothing.
+
+    Parameters
+    ----------
+    gti
+        See `gti_table`.
+
+    Returns
+    -------
+    float
 
     Examples
     --------
@@ -263,6 +297,16 @@ def _arrays(*gtis: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 def gti_intersection(first: xr.Dataset, second: xr.Dataset) -> xr.Dataset:
     """Return the times that lie in both tables; intervals of no length are left out.
 
+    Parameters
+    ----------
+    first, second
+        See `gti_table`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Sorted, without overlaps.
+
     Examples
     --------
     >>> both = gti_intersection(gti_table([0, 20], [10, 30]), gti_table([5], [22]))
@@ -271,11 +315,15 @@ def gti_intersection(first: xr.Dataset, second: xr.Dataset) -> xr.Dataset:
     """
     start_a, stop_a = _arrays(gti_union(first, merge_equal=False))
     start_b, stop_b = _arrays(gti_union(second, merge_equal=False))
-    lo = np.maximum(start_a[:, np.newaxis], start_b).ravel()
-    hi = np.minimum(stop_a[:, np.newaxis], stop_b).ravel()
+    # both are sorted and without overlaps: an interval meets a run of consecutive ones of the other table
+    from_b = np.searchsorted(stop_b, start_a, side="right")
+    number = np.searchsorted(start_b, stop_a, side="left") - from_b
+    number = np.maximum(number, 0)
+    a = np.repeat(np.arange(start_a.size), number)
+    b = np.arange(a.size) - np.repeat(np.cumsum(number) - number, number) + np.repeat(from_b, number)
+    lo, hi = np.maximum(start_a[a], start_b[b]), np.minimum(stop_a[a], stop_b[b])
     keep = hi > lo
-    order = np.argsort(lo[keep], kind="stable")
-    return gti_table(lo[keep][order], hi[keep][order])
+    return gti_table(lo[keep], hi[keep])
 
 
 def gti_select_time(gti: xr.Dataset, time: Any, inverted: bool = False) -> xr.Dataset:
@@ -310,6 +358,15 @@ def gti_select_time(gti: xr.Dataset, time: Any, inverted: bool = False) -> xr.Da
 
 def gti_delete(gti: xr.Dataset, time: Any) -> xr.Dataset:
     """Take one interval or several out of good time intervals; see `gti_select_time`.
+
+    Parameters
+    ----------
+    gti, time
+        As in `gti_select_time`.
+
+    Returns
+    -------
+    xarray.Dataset
 
     Examples
     --------

@@ -28,7 +28,6 @@ __all__ = [
     "select_range",
     "select_region",
     "select_time",
-    "theta2_table",
 ]
 
 #: Pixel of the tangential plane in which shapes other than circles are tested, deg.
@@ -44,6 +43,11 @@ def select_mask(events: xr.Dataset, mask: Any) -> xr.Dataset:
         Event list. Lazy columns stay lazy; the mask itself is computed, for it gives the new length.
     mask
         bool, shape (event,).
+
+    Returns
+    -------
+    xarray.Dataset
+        The events that are left, dims (event,).
 
     Raises
     ------
@@ -83,6 +87,11 @@ def select_range(events: xr.Dataset, name: str, lower: Any = None, upper: Any = 
     lower, upper
         Bounds as quantities or strings with a unit, or numbers in the unit of the column; None leaves an end open.
 
+    Returns
+    -------
+    xarray.Dataset
+        The events that are left, dims (event,).
+
     Examples
     --------
     >>> import xarray as xr
@@ -110,6 +119,11 @@ def select_energy(events: xr.Dataset, energy_min: Any = None, energy_max: Any = 
     energy_min, energy_max
         Quantities or strings, for example ``"1 TeV"``.
 
+    Returns
+    -------
+    xarray.Dataset
+        The events that are left, dims (event,).
+
     Examples
     --------
     >>> import xarray as xr
@@ -134,6 +148,11 @@ def select_time(events: xr.Dataset, time: Any) -> xr.Dataset:
     time
         ``(start, stop)``, a list of such pairs, or good time intervals as a Dataset.
 
+    Returns
+    -------
+    xarray.Dataset
+        The events that are left, dims (event,).
+
     Examples
     --------
     >>> import xarray as xr
@@ -151,6 +170,13 @@ def select_time(events: xr.Dataset, time: Any) -> xr.Dataset:
 
 def event_separation(events: xr.Dataset, position: SkyCoord) -> xr.DataArray:
     """Return the angle between each event and a position.
+
+    Parameters
+    ----------
+    events
+        Event list with ``ra``, ``dec`` (ICRS, degrees).
+    position
+        One position.
 
     Returns
     -------
@@ -183,6 +209,11 @@ def event_offset(events: xr.Dataset, pointing: SkyCoord | Pointing | None = None
         Event list.
     pointing
         Default: RA_PNT and DEC_PNT of the header. A `Pointing` is evaluated at the time of each event.
+
+    Returns
+    -------
+    xarray.DataArray
+        Degrees, dims (event,).
 
     Raises
     ------
@@ -221,6 +252,11 @@ def select_offset(
     pointing
         See `event_offset`.
 
+    Returns
+    -------
+    xarray.Dataset
+        The events that are left, dims (event,).
+
     Examples
     --------
     >>> import xarray as xr
@@ -248,6 +284,11 @@ def select_rad_max(events: xr.Dataset, rad_max: xr.DataArray, position: SkyCoord
         Degrees, dims (energy, offset), or no dims for a fixed radius.
     position
         The source.
+
+    Returns
+    -------
+    xarray.Dataset
+        The events that are left, dims (event,).
 
     Notes
     -----
@@ -297,6 +338,11 @@ def select_region(events: xr.Dataset, region: SkyRegion, inverted: bool = False)
     inverted
         Keep what lies outside.
 
+    Returns
+    -------
+    xarray.Dataset
+        The events that are left, dims (event,).
+
     Examples
     --------
     >>> import astropy.units as u
@@ -313,6 +359,23 @@ def select_region(events: xr.Dataset, region: SkyRegion, inverted: bool = False)
 
 def region_contains(region: SkyRegion, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     """Say for each position (ICRS, degrees) whether it lies in the region; see `select_region`.
+
+    Parameters
+    ----------
+    region
+        Sky region.
+    ra, dec
+        Degrees, shape (n,).
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, shape (n,).
+
+    Raises
+    ------
+    TypeError
+        If `region` is no sky region.
 
     Examples
     --------
@@ -357,72 +420,3 @@ def _planar_contains(region: Any, ra: np.ndarray, dec: np.ndarray) -> np.ndarray
     near = np.isfinite(x) & np.isfinite(y)
     inside[near] = region.to_pixel(frame.wcs).contains(PixCoord(x[near], y[near]))
     return inside
-
-
-def theta2_table(events: xr.Dataset, position: SkyCoord, theta2_edges: Any, off: SkyCoord | None = None) -> xr.Dataset:
-    """Count events over the squared angle to a position, and to positions without source.
-
-    Parameters
-    ----------
-    events
-        Event list of a run.
-    position
-        The source.
-    theta2_edges
-        Edges of the bins, shape (n + 1,), in deg2 or with units.
-    off
-        One position or several; default: the mirror image of `position` about the pointing.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dims (theta2,): ``counts``, ``counts_off``, ``acceptance`` (1), ``acceptance_off`` (number of
-        positions), ``excess``; coordinates ``theta2`` (centres), ``theta2_min``, ``theta2_max`` in deg2.
-
-    Raises
-    ------
-    ValueError
-        If edges do not ascend.
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> events = xr.Dataset({"ra": ("event", [10.1, 10.0]), "dec": ("event", [0.0, 0.9])})
-    >>> events.attrs.update(ra_pnt=10.0, dec_pnt=0.5)
-    >>> theta2_table(events, SkyCoord(10, 0, unit="deg"), [0, 0.02]).counts_off.values
-    array([1.])
-    """
-    from xgamma.coords.bins import bin_axis
-
-    numbers = np.asarray(theta2_edges)
-    edges = (
-        numbers.astype(float)
-        if numbers.dtype.kind in "fi" and not hasattr(theta2_edges, "unit")
-        else np.asarray(to_value(theta2_edges, "deg2", "theta2_edges"))
-    )
-    axis = bin_axis("theta2", edges[:-1], edges[1:], "deg2", interp="lin", long_name="Squared angle")
-    positions = _mirror(events, position) if off is None else off.reshape(-1)
-    on = np.histogram(event_separation(events, position).values ** 2, edges)[0]
-    n_off = sum(np.histogram(event_separation(events, p).values ** 2, edges)[0] for p in positions)
-    columns = {
-        "counts": on.astype(float),
-        "counts_off": np.asarray(n_off, dtype=float),
-        "acceptance": np.ones(on.size),
-        "acceptance_off": np.full(on.size, float(len(positions))),
-    }
-    columns["excess"] = columns["counts"] - columns["counts_off"] / columns["acceptance_off"]
-    data = {name: ("theta2", values, canonical_attrs("")) for name, values in columns.items()}
-    return xr.Dataset(data, coords=axis.coords)
-
-
-def _mirror(events: xr.Dataset, position: SkyCoord) -> SkyCoord:
-    """Return the position on the other side of the pointing, shape (1,)."""
-    try:
-        pointing = SkyCoord(float(events.attrs["ra_pnt"]), float(events.attrs["dec_pnt"]), unit="deg")
-    except (KeyError, TypeError, ValueError) as error:
-        msg = "the event list has no RA_PNT and DEC_PNT; give the positions without source as off"
-        raise ValueError(msg) from error
-    source = position.icrs
-    angle = source.separation(pointing)
-    direction = source.position_angle(pointing) if angle > 0 else 0.0 * angle
-    return pointing.directional_offset_by(direction, angle).reshape(1)

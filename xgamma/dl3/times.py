@@ -115,6 +115,18 @@ def to_tt_seconds(values: Any, header: Mapping[str, Any]) -> np.ndarray:
 def from_tt_seconds(values: Any, header: Mapping[str, Any]) -> np.ndarray:
     """Convert seconds since J2000.0 (TT) to the seconds of a file; the inverse of `to_tt_seconds`.
 
+    Parameters
+    ----------
+    values
+        Seconds since J2000.0 (TT), any shape.
+    header
+        See `reference_seconds`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Seconds since the reference of the header.
+
     Examples
     --------
     >>> from_tt_seconds([10.0], {"MJDREFI": 51544, "MJDREFF": 0.5, "TIMESYS": "TT"})
@@ -125,6 +137,15 @@ def from_tt_seconds(values: Any, header: Mapping[str, Any]) -> np.ndarray:
 
 def to_time(seconds: Any) -> Time:
     """Return an astropy `~astropy.time.Time` (scale TT) of seconds since J2000.0 (TT).
+
+    Parameters
+    ----------
+    seconds
+        Any shape.
+
+    Returns
+    -------
+    astropy.time.Time
 
     Examples
     --------
@@ -186,6 +207,11 @@ def time_intervals(time: Any, name: str = "time") -> np.ndarray:
         two elements is one interval.
     name
         Name of the argument, for messages.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, 2).
 
     Raises
     ------

@@ -111,6 +111,21 @@ def _fill_gaps(rate: NDArray[np.float64]) -> NDArray[np.float64]:
 def pad_offset(irf: xr.DataArray) -> xr.DataArray:
     """Add a bin with the outermost values, as wide as the outermost bin, on either side of the offset axis.
 
+    Parameters
+    ----------
+    irf
+        Response with dim ``offset``.
+
+    Returns
+    -------
+    xarray.DataArray
+        Two bins longer along ``offset``.
+
+    Raises
+    ------
+    ValueError
+        If the axis is one node without width.
+
     Examples
     --------
     >>> pad_offset(constant_background(offset_max="3 deg"))["offset_max"].values
@@ -308,6 +323,18 @@ def constant_background(
     rate: Any = "1 s-1 TeV-1 sr-1", energy: xr.DataArray | None = None, offset_max: Any = "5 deg", **kwargs: Any
 ) -> xr.DataArray:
     """Make a background that is the same at all energies and positions; see `powerlaw_background`.
+
+    Parameters
+    ----------
+    rate, energy, offset_max
+        As in `powerlaw_background`.
+    **kwargs
+        Its other arguments.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (energy, offset), s-1 TeV-1 sr-1.
 
     Examples
     --------

@@ -42,6 +42,11 @@ BISECTIONS = 60
 def default_rad_axis() -> xr.DataArray:
     """Return the axis on which cubes hold the point spread function: 66 bins up to 0.66 deg.
 
+    Returns
+    -------
+    xarray.DataArray
+        Dims (rad,), deg.
+
     Examples
     --------
     >>> default_rad_axis().sizes["rad"]

@@ -78,12 +78,12 @@ def ring_analysis(runs):
 
 @pytest.mark.parametrize("chunks", [None, {"y": 13, "x": 17}])
 def test_nothing_is_read_or_computed(survey, files, chunks):
-    grid = make_grid()
+    grid, runs_of_survey = make_grid(), survey.observations[:4]
     with dask.config.set(scheduler=refuse):
-        runs = xg.reduce(survey.observations, grid, stack=False, chunks=chunks, **OPTIONS)
-        cube = xg.reduce(survey.observations, grid, chunks=chunks, **OPTIONS)
+        runs = xg.reduce(runs_of_survey, grid, stack=False, chunks=chunks, **OPTIONS)
+        cube = xg.reduce(runs_of_survey, grid, chunks=chunks, **OPTIONS)
         # a map of energies is no image: the ring asks for one
-        light = xg.reduce(survey.observations, grid, stack=False, chunks=chunks, offset_max="1.5 deg")
+        light = xg.reduce(runs_of_survey, grid, stack=False, chunks=chunks, offset_max="1.5 deg")
         stacked, maps = ring_analysis(light)
         results = [
             runs,
@@ -193,11 +193,11 @@ def test_threads(survey):
 def test_processes_and_clusters(survey):
     from distributed import Client, LocalCluster
 
-    runs = xg.reduce(survey.observations[:6], make_grid(), stack=False, chunks={"y": 20, "x": 20}, **OPTIONS)
+    runs = xg.reduce(survey.observations[:3], make_grid(), stack=False, chunks={"y": 20, "x": 20}, **OPTIONS)
     light = xg.reduce(
-        survey.observations[:6], make_grid(), stack=False, chunks={"y": 20, "x": 20}, offset_max="1.5 deg"
+        survey.observations[:3], make_grid(), stack=False, chunks={"y": 20, "x": 20}, offset_max="1.5 deg"
     )
-    cube = xg.reduce(survey.observations[:6], make_grid(), **OPTIONS)
+    cube = xg.reduce(survey.observations[:3], make_grid(), **OPTIONS)
     lazy = [runs, cube, *ring_analysis(light)]
     expected = dask.compute(*lazy, scheduler="sync")
     for actual, truth in zip(dask.compute(*lazy, scheduler="processes", num_workers=2), expected, strict=True):

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from astropy.io import fits
-from astropy.time import Time
 
 from xgamma.coords.bins import EDGE_RTOL, bin_axis
 from xgamma.coords.units import conversion_factor
 from xgamma.io.fits_file import find_column, read_values
+from xgamma.io.fits_time import reference_seconds
 
-__all__ = ["bands_axes", "bands_hdu", "same_axis", "tt_reference"]
+__all__ = ["bands_axes", "bands_hdu", "same_axis"]
 
 #: Units that axes have inside; others keep those of the file.
 AXIS_UNITS = {"energy": "TeV", "energy_true": "TeV", "rad": "deg", "offset": "deg", "time": "s", "migra": ""}
@@ -26,36 +26,6 @@ LABELS = {"energy": "Energy", "energy_true": "True energy", "rad": "Offset from 
 NAMES = {"e": "energy", "theta": "rad"}
 #: FITS maps have at most this many axes beside the two of the sky.
 MOST_AXES = 5
-J2000 = 2451545.0
-DAY = 86400.0
-
-
-def tt_reference(header: Mapping[str, Any]) -> float:
-    """Return the reference time of a header (MJDREFI, MJDREFF, TIMESYS) in seconds since J2000.0 (TT).
-
-    Raises
-    ------
-    ValueError
-        If there is no reference or the time system is not known.
-
-    Examples
-    --------
-    >>> tt_reference({"MJDREFI": 51544, "MJDREFF": 0.5, "TIMESYS": "tt"})
-    0.0
-    """
-    if "MJDREFI" not in header and "MJDREF" not in header:
-        msg = "the header has no MJDREFI (nor MJDREF): its times have no reference"
-        raise ValueError(msg)
-    whole = float(header.get("MJDREFI", header.get("MJDREF", 0.0)))
-    fraction = float(header.get("MJDREFF", 0.0) or 0.0) if "MJDREFI" in header else 0.0
-    system = str(header.get("TIMESYS") or "tt").strip().lower()
-    scale = {"tdt": "tt", "et": "tt", "iat": "tai", "gmt": "utc"}.get(system, system)
-    if scale not in ("tt", "utc", "tai", "tdb", "tcb", "tcg", "ut1"):
-        msg = f"TIMESYS={system!r} is not a known time system; it should be tt, utc or tai"
-        raise ValueError(msg)
-    time = Time(whole, fraction, format="mjd", scale=scale).tt
-    zero = float(header.get("TIMEZERO") or 0.0) * conversion_factor(str(header.get("TIMEUNIT") or "s").strip(), "s")
-    return float((time.jd1 - J2000) * DAY + time.jd2 * DAY) + zero
 
 
 def bands_axes(
@@ -218,7 +188,7 @@ def _canonical(
             raise ValueError(msg) from error
     numbers = numbers if factor == 1 else numbers * factor
     if name == "time":
-        numbers = numbers + tt_reference(table.header if "MJDREFI" in table.header else header)
+        numbers = numbers + reference_seconds(table.header if "MJDREFI" in table.header else header)
     return numbers
 
 

@@ -18,10 +18,11 @@ from xgamma.coords.regions import from_ds9, region_center
 from xgamma.coords.sky import SkyGrid
 from xgamma.coords.units import conversion_factor
 from xgamma.io.attrs import from_json
-from xgamma.io.fits_axes import same_axis, tt_reference
+from xgamma.io.fits_axes import same_axis
 from xgamma.io.fits_extras import ATTRS_HDU
 from xgamma.io.fits_file import open_fits, read_column, read_values
 from xgamma.io.fits_map import MapHDU, find_maps, load_map
+from xgamma.io.fits_time import reference_seconds
 from xgamma.io.fits_write import to_fits
 
 __all__ = ["read_fits", "read_gti_hdu", "to_fits"]
@@ -306,7 +307,7 @@ def read_gti_hdu(hdu: fits.BinTableHDU, where: str) -> dict[str, Any]:
         return {}
     # files of the Fermi-LAT tools have tables without a reference: the mission's epoch is not guessed
     try:
-        zero = tt_reference(hdu.header)
+        zero = reference_seconds(hdu.header)
     except ValueError as error:
         msg = f"{where}, HDU GTI: {error}"
         raise ValueError(msg) from error

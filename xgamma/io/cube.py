@@ -16,6 +16,7 @@ from xgamma.io.atomic import atomic_path, check_target
 from xgamma.io.attrs import decode_attrs, encode_attrs
 from xgamma.io.encoding import common_chunks, is_table, netcdf_encoding, regular_chunks, zarr_encoding
 from xgamma.io.fits_file import expand_path
+from xgamma.io.location import Location, is_url
 
 if TYPE_CHECKING:
     from xgamma.io.resume import Written
@@ -36,6 +37,7 @@ def to_zarr(
     progress: bool = False,
     dtype: Any = None,
     chunks: Mapping[str, int] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> str | Path | Written:
     """Write a cube to a Zarr store (version 3).
 
@@ -64,6 +66,8 @@ def to_zarr(
     chunks
         Chunk sizes on disk by dimension. By default those of the Dask arrays, the largest where
         they differ, and for arrays in memory 256 pixels along y and x and one run along obs.
+    storage_options
+        What fsspec needs to open a URL (endpoint, keys). It is written nowhere.
 
     Returns
     -------
@@ -103,16 +107,17 @@ def to_zarr(
             progress=progress,
             dtype="float32" if dtype is None else dtype,
             chunks=chunks,
+            storage_options=storage_options,
         )
-    is_url = _is_url(store)
-    if not is_url:
+    place = Location.of(store, storage_options)
+    if not place.is_url:
         check_target(store, overwrite)
     dataset = prepare(cube)
     sizes = {**common_chunks(dataset), **(chunks or {})}
     dataset = regular_chunks(dataset, sizes)
     encoding = zarr_encoding(dataset, dtype, sizes)
-    if is_url:
-        return _to_remote_zarr(dataset, os.fspath(store), encoding, overwrite)
+    if place.is_url:
+        return _to_remote_zarr(dataset, place, encoding, overwrite)
     target = check_target(store, overwrite)
     with atomic_path(target, overwrite) as temporary:
         dataset.to_zarr(temporary, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
@@ -208,6 +213,7 @@ def open_cube(
     chunks: Any = "auto",
     *,
     drop_variables: str | Iterable[str] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Open a cube or map with its sky and bin indexes; nothing but headers and axes is read.
 
@@ -220,6 +226,8 @@ def open_cube(
         dimension, None makes no Dask arrays.
     drop_variables
         Names that are not read.
+    storage_options
+        What fsspec needs to open a URL (endpoint, keys).
 
     Returns
     -------
@@ -241,7 +249,7 @@ def open_cube(
     >>> open_cube("axis.zarr").sel(energy=2).energy_min.item()
     1.0
     """
-    dataset = open_any(path, drop_variables, cache=chunks is None)
+    dataset = open_any(path, drop_variables, cache=chunks is None, storage_options=storage_options)
     if chunks is None:
         return decode(encode(dataset).compute()) if file_kind(path) == "fits" else dataset
     result = _chunked(dataset, {} if isinstance(chunks, str) and chunks == "auto" else chunks, path)
@@ -253,7 +261,7 @@ def _chunked(dataset: xr.Dataset, chunks: Any, path: str | os.PathLike[str]) -> 
     """Make Dask arrays of all but axes and tables, by the chunks on disk where `chunks` names no size."""
     from dask.base import tokenize
 
-    status = None if _is_url(path) else os.stat(expand_path(path)).st_mtime_ns
+    status = None if is_url(path) else os.stat(expand_path(path)).st_mtime_ns
     token = tokenize(os.fspath(path), status, chunks)
     result = dataset.copy()
     for name, variable in dataset.variables.items():
@@ -269,7 +277,10 @@ def _chunked(dataset: xr.Dataset, chunks: Any, path: str | os.PathLike[str]) -> 
 
 
 def open_any(
-    path: str | os.PathLike[str], drop_variables: str | Iterable[str] | None = None, cache: bool = False
+    path: str | os.PathLike[str],
+    drop_variables: str | Iterable[str] | None = None,
+    cache: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Open by kind of file: FITS as Dask arrays, others as arrays that xarray reads when they are used."""
     kind = file_kind(path)
@@ -285,8 +296,10 @@ def open_any(
     }
     if kind == "zarr":
         # a folder is read as it is now; on a server one file with all metadata saves many requests
-        source = os.fspath(path) if _is_url(path) else os.fspath(expand_path(path))
-        raw = xr.open_dataset(source, engine="zarr", consolidated=None if _is_url(path) else False, **options)
+        place = Location.of(path, storage_options)
+        raw = xr.open_dataset(
+            place.text, engine="zarr", consolidated=None if place.is_url else False, **options, **place.arguments
+        )
     else:
         try:
             raw = xr.open_dataset(expand_path(path), engine="netcdf4", **options)
@@ -313,7 +326,7 @@ def file_kind(path: str | os.PathLike[str]) -> str:
     OSError
         If it is something else.
     """
-    if _is_url(path):
+    if is_url(path):
         if os.fspath(path).lower().endswith((".fits", ".fits.gz", ".nc")):
             msg = f"{os.fspath(path)} must be copied to a local disk first; only Zarr stores are read from a URL"
             raise OSError(msg)
@@ -337,10 +350,6 @@ def file_kind(path: str | os.PathLike[str]) -> str:
     what = "is empty" if not head else "is neither FITS nor netCDF nor a Zarr store"
     msg = f"{file} {what}; it may be damaged, fetch or make it again"
     raise OSError(msg)
-
-
-def _is_url(path: str | os.PathLike[str]) -> bool:
-    return "://" in os.fspath(path)
 
 
 def prepare(cube: xr.Dataset | xr.DataArray) -> xr.Dataset:
@@ -375,33 +384,35 @@ def _restore_coords(dataset: xr.Dataset) -> xr.Dataset:
     return dataset
 
 
-def consolidate(store: str) -> None:
+def consolidate(store: str, storage_options: Mapping[str, Any] | None = None) -> None:
     """Copy all metadata into one file: fewer requests, and plain `xarray.open_zarr` has nothing to warn of."""
     import zarr
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
-        zarr.consolidate_metadata(store)
+        if storage_options is None:
+            zarr.consolidate_metadata(store)
+        else:
+            zarr.consolidate_metadata(zarr.storage.FsspecStore.from_url(store, storage_options=dict(storage_options)))
 
 
-def _to_remote_zarr(dataset: xr.Dataset, url: str, encoding: dict[Any, dict[str, Any]], overwrite: bool) -> str:
-    import fsspec
-    import zarr
-
-    fs, place = fsspec.core.url_to_fs(url)
-    if fs.exists(place):
+def _to_remote_zarr(dataset: xr.Dataset, place: Location, encoding: dict[Any, dict[str, Any]], overwrite: bool) -> str:
+    fs, path = place.filesystem()
+    if fs.exists(path):
         if not overwrite:
-            msg = f"{url} exists; pass overwrite=True to replace it, or choose another name"
+            msg = f"{place.text} exists; pass overwrite=True to replace it, or choose another name"
             raise FileExistsError(msg)
-        fs.rm(place, recursive=True)
+        fs.rm(path, recursive=True)
     marked = dataset.assign_attrs({INCOMPLETE: 1})
     try:
-        marked.to_zarr(url, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
-        root = zarr.open_group(url, mode="r+", use_consolidated=False)
+        marked.to_zarr(
+            place.text, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, **place.arguments
+        )
+        root = place.group("r+")
         root.attrs.put({k: v for k, v in root.attrs.asdict().items() if k != INCOMPLETE})
-        consolidate(url)
+        consolidate(place.text, place.options)
     except BaseException:
-        if fs.exists(place):
-            fs.rm(place, recursive=True)
+        if fs.exists(path):
+            fs.rm(path, recursive=True)
         raise
-    return url
+    return place.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,15 @@ class TileTokens:
     ----------
     tokens
         Hash for each block, by its place.
+    runs
+        Number of runs that touch it, by its place.
+    timed
+        True if its tasks return the seconds that they took, as ``"seconds"``.
     """
 
     tokens: Mapping[tuple[int, ...], str]
+    runs: Mapping[tuple[int, ...], int] = field(default_factory=dict)
+    timed: bool = False
 
     @staticmethod
     def key(layer: str) -> str:
@@ -55,12 +61,18 @@ class Block:
         Start and stop along each dim.
     source
         What the block is made of: changes when, and only when, its content may change.
+    tile
+        Key of the task that makes it together with other variables, where that tells the time it took.
+    runs
+        Number of runs that touch it.
     """
 
     variable: str
     key: tuple[Any, ...]
     region: tuple[tuple[int, int], ...]
     source: str
+    tile: tuple[Any, ...] | None = None
+    runs: int = 0
 
     @property
     def slices(self) -> tuple[slice, ...]:
@@ -88,6 +100,16 @@ class Piece:
         """Hash of what the piece is made of."""
         text = repr(sorted((b.variable, b.region, b.source) for b in self.blocks))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def tiles(self) -> list[tuple[Any, ...]]:
+        """Keys of the tasks that make its blocks and tell the time they took."""
+        return list(dict.fromkeys(b.tile for b in self.blocks if b.tile is not None))
+
+    @property
+    def runs(self) -> int:
+        """Number of runs that touch it."""
+        return max((b.runs for b in self.blocks), default=0)
 
 
 def lazy_arrays(dataset: xr.Dataset) -> dict[str, Any]:
@@ -166,16 +188,21 @@ def _block(name: str, array: Any, index: tuple[int, ...]) -> Block:
     key = (array.name, *(int(i) for i in index))
     edges = [np.concatenate([[0], np.cumsum(c)]) for c in array.chunks]
     region = tuple((int(e[i]), int(e[i + 1])) for e, i in zip(edges, index, strict=True))
-    return Block(name, key, region, _source(array, key))
+    return Block(name, key, region, *_source(array, key))
 
 
-def _source(array: Any, key: tuple[Any, ...]) -> str:
+def _source(array: Any, key: tuple[Any, ...]) -> tuple[str, tuple[Any, ...] | None, int]:
     """What a block is made of: the task of its tile for a reduced cube, else the name of the array."""
     if TILED not in array.name:
-        return str(array.name)
+        return str(array.name), None, 0
     layers = array.dask.layers
     # a tuple (getitem, key of the task that makes the tile, name of the variable)
-    task = layers[array.name][key]
+    task = layers[array.name][key] if array.name in layers else None
+    if not (isinstance(task, tuple) and len(task) == 3 and isinstance(task[1], tuple)):
+        return str(array.name), None, 0
     source, *place = task[1]
     tokens = layers[source].get(TileTokens.key(source)) if source in layers else None
-    return tokens.tokens[tuple(place)] if isinstance(tokens, TileTokens) else str(array.name)
+    if not isinstance(tokens, TileTokens):
+        return str(array.name), None, 0
+    where = tuple(place)
+    return tokens.tokens[where], task[1] if tokens.timed else None, tokens.runs.get(where, 0)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import xarray as xr
 
+from xgamma.io.location import Location
+from xgamma.io.lock import Lock
+from xgamma.io.marker import piece_tasks
 from xgamma.io.pieces import Piece, lazy_arrays
 
 __all__ = ["compute_pieces", "current_client"]
+
+log = logging.getLogger("xgamma")
 
 
 def current_client() -> Any:
@@ -26,17 +32,21 @@ def current_client() -> Any:
         return None
 
 
-def compute_pieces(dataset: xr.Dataset, store: str, pieces: Sequence[Piece], *, progress: bool = False) -> int:
+def compute_pieces(
+    dataset: xr.Dataset, place: Location, pieces: Sequence[Piece], lock: Lock, *, progress: bool = False
+) -> int:
     """Compute and write pieces of a lazy dataset.
 
     Parameters
     ----------
     dataset
         With the Dask arrays that the pieces point to.
-    store
-        Folder or URL of the Zarr store.
+    place
+        The Zarr store.
     pieces
         What to do.
+    lock
+        Lock of the store.
     progress
         Show a bar.
 
@@ -47,26 +57,32 @@ def compute_pieces(dataset: xr.Dataset, store: str, pieces: Sequence[Piece], *, 
 
     Raises
     ------
+    ConnectionError
+        If the scheduler of a cluster goes away.
     Exception
-        That of the first piece that failed; with a client after all others have been done, else at once.
+        That of the first piece that failed. With a client all others are done before; its attribute ``faults``
+        then holds the words of every run that failed, by its label.
     """
     from dask.base import tokenize
     from dask.delayed import Delayed
     from dask.highlevelgraph import HighLevelGraph
 
-    from xgamma.io.resume import piece_tasks
-
     arrays = lazy_arrays(dataset)
-    name = f"write-{tokenize(store, [p.token for p in pieces])}"
-    layer: dict[Any, Any] = {(name, i): task for i, task in enumerate(piece_tasks(store, pieces))}
+    name = f"write-{tokenize(place.text, lock.token, [p.token for p in pieces])}"
+    layer: dict[Any, Any] = {(name, i): task for i, task in enumerate(piece_tasks(place, pieces, lock.token))}
     graph = HighLevelGraph.from_collections(name, layer, dependencies=list(arrays.values()))
     items = [Delayed(key, graph, layer=name) for key in layer]
     client = current_client()
     with _bar(len(items), progress) as advance:
+
+        def step() -> None:
+            lock.check()
+            advance()
+
         if client is None:
-            _compute_here(items, name, advance)
+            _compute_here(items, name, step)
         else:
-            _compute_there(client, items, advance)
+            _compute_there(client, items, step)
     return len(items)
 
 
@@ -78,24 +94,92 @@ def _compute_here(items: list[Any], name: str, advance: Callable[[], None]) -> N
         if isinstance(key, tuple) and key[0] == name:
             advance()
 
-    with Callback(posttask=posttask):
+    with _threads_to_wait_for(items), Callback(posttask=posttask):
         compute(*items)
+
+
+def _threads_to_wait_for(items: list[Any]) -> Any:
+    """Threads of our own, so that after a fault none goes on writing while somebody else begins."""
+    import dask
+    from dask.base import get_scheduler
+    from dask.system import CPU_COUNT
+    from dask.threaded import get
+
+    if get_scheduler(collections=items) not in (None, get) or dask.config.get("pool", None) is not None:
+        return nullcontext()
+    number = dask.config.get("num_workers", None) or CPU_COUNT
+    return _own_threads(int(number))
+
+
+@contextmanager
+def _own_threads(number: int) -> Iterator[None]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    import dask
+
+    pool = ThreadPoolExecutor(number)
+    try:
+        with dask.config.set(pool=pool):
+            yield
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _compute_there(client: Any, items: list[Any], advance: Callable[[], None]) -> None:
     from distributed import as_completed
 
     futures = client.compute(items)
-    failed: BaseException | None = None
-    for future in as_completed(futures):
-        error = future.exception()
-        if error is None:
-            advance()
-        elif failed is None:
-            failed = error
-        future.release()
-    if failed is not None:
-        raise failed
+    failed: list[BaseException] = []
+    try:
+        for future in as_completed(futures):
+            if future.status == "cancelled":
+                raise ConnectionError(_gone(client))
+            error = future.exception()
+            if error is None:
+                advance()
+            else:
+                failed.append(error)
+            future.release()
+    except (OSError, TimeoutError) as error:
+        if client.status in ("closed", "closing", "connecting"):
+            raise ConnectionError(_gone(client)) from error
+        raise
+    finally:
+        for future in futures:
+            future.release()
+    if failed:
+        raise _joined(failed)
+
+
+def _gone(client: Any) -> str:
+    address = getattr(getattr(client, "scheduler", None), "address", "?")
+    return (
+        f"the Dask scheduler at {address} went away while the store was written; what is done stays done, "
+        "start a cluster and call again to go on"
+    )
+
+
+def _joined(errors: Sequence[BaseException]) -> BaseException:
+    """One error for all: one that no run is to blame for, else the first, with the faults of all runs."""
+    from distributed.scheduler import KilledWorker
+
+    for error in errors:
+        if isinstance(error, KilledWorker):
+            msg = (
+                f"a piece could not be computed, {error.allowed_failures + 1} workers died of it: most likely it needs "
+                "more memory than they have; make the tiles smaller (chunks=) or give each worker fewer threads"
+            )
+            log.debug("%s", error)
+            return MemoryError(msg)
+    faults: dict[Any, str] = {}
+    for error in errors:
+        one = getattr(error, "faults", None) or {}
+        if not one:
+            return error
+        faults |= one
+    first = errors[0]
+    first.faults = faults  # type: ignore[attr-defined]
+    return first
 
 
 @contextmanager

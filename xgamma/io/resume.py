@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -17,17 +16,13 @@ import xarray as xr
 from xgamma.io.atomic import atomic_path, check_target
 from xgamma.io.cube import INCOMPLETE, consolidate, prepare
 from xgamma.io.encoding import common_chunks, regular_chunks, zarr_encoding
-from xgamma.io.fits_file import expand_path
+from xgamma.io.location import Location
+from xgamma.io.lock import Lock, locked
+from xgamma.io.marker import FORMAT, GROUP, MARKER, RECORD, read_markers, token_of
 from xgamma.io.pieces import Piece, lazy_arrays, pieces_of
 from xgamma.io.progress import compute_pieces
 
-__all__ = ["Written", "write_piece", "write_resumable"]
-
-#: Group inside the store whose attributes say what was begun and whose array ``done`` holds the markers.
-GROUP = "xgamma"
-FORMAT = 1
-#: Bytes of a marker: the token of the piece that was written; zeros where there is none.
-MARKER = 16
+__all__ = ["Written", "write_resumable"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +62,7 @@ def write_resumable(
     dtype: Any = "float32",
     chunks: Mapping[str, int] | None = None,
     progress: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
     compute: Callable[..., int] = compute_pieces,
 ) -> Written:
     """Write a lazy cube piece by piece; call it again to go on after a stop.
@@ -87,6 +83,8 @@ def write_resumable(
         Chunks on disk, see `xgamma.io.cube.to_zarr`.
     progress
         Show a bar.
+    storage_options
+        What fsspec needs to open a URL; workers get it, the store does not.
     compute
         Computes the pieces; see `xgamma.io.progress.compute_pieces`.
 
@@ -100,6 +98,8 @@ def write_resumable(
         If something else than a store of this kind lies at `store`.
     ValueError
         If the cube is not lazy, or the store was begun with other settings, axes or runs.
+    BlockingIOError
+        If another program is writing the store, see `xgamma.io.lock.Lock`.
 
     Notes
     -----
@@ -108,8 +108,9 @@ def write_resumable(
     ``xgamma/done``; Zarr replaces chunks atomically. Until all pieces are marked, `xgamma.open_cube` refuses the store.
     """
     start = time.monotonic()
-    text = os.fspath(store)
-    text = text if "://" in text else os.fspath(check_target(expand_path(text), overwrite=True))
+    place = Location.of(store, storage_options)
+    if not place.is_url:
+        check_target(place.text, overwrite=True)
     dataset = prepare(cube)
     sizes = {**common_chunks(dataset), **(chunks or {})}
     dataset = regular_chunks(dataset, sizes)
@@ -119,29 +120,17 @@ def write_resumable(
         raise ValueError(msg)
     encoding = zarr_encoding(dataset, dtype, sizes)
     manifest = _manifest(dataset, pieces, dtype)
-    if overwrite or not _exists(text):
-        _begin(dataset, text, encoding, manifest, overwrite)
-    else:
-        _check_begun(text, manifest, update)
-    todo = _todo(text, pieces)
-    if todo:
-        _reopen(dataset, text, encoding, manifest, todo)
-    number = compute(dataset, text, todo, progress=progress) if todo else 0
-    _finish(dataset, text, pieces)
-    return Written(text, number, len(pieces), time.monotonic() - start)
-
-
-def _root(store: str, mode: Any) -> Any:
-    import zarr
-
-    return zarr.open_group(store, mode=mode, use_consolidated=False)
-
-
-def _exists(store: str) -> bool:
-    import fsspec
-
-    fs, place = fsspec.core.url_to_fs(store)
-    return bool(fs.exists(place))
+    with locked(place) as lock:
+        if overwrite or not place.exists():
+            _begin(dataset, place, encoding, manifest, overwrite)
+        else:
+            _check_begun(place, manifest, update)
+        todo = _todo(place, pieces)
+        if todo:
+            _reopen(dataset, place, encoding, manifest, todo)
+        number = compute(dataset, place, todo, lock, progress=progress) if todo else 0
+        _finish(dataset, place, pieces, lock)
+    return Written(place.text, number, len(pieces), time.monotonic() - start)
 
 
 def _manifest(dataset: xr.Dataset, pieces: Sequence[Piece], dtype: Any) -> dict[str, Any]:
@@ -168,43 +157,41 @@ def _hash(values: Any) -> str:
     return hashlib.sha256(repr(np.asarray(values).tolist()).encode()).hexdigest()[:16]
 
 
-def _token(piece: Piece) -> np.ndarray:
-    return np.frombuffer(bytes.fromhex(piece.token)[:MARKER], dtype=np.uint8)
-
-
-def _begin(dataset: xr.Dataset, store: str, encoding: Any, manifest: dict[str, Any], overwrite: bool) -> None:
+def _begin(dataset: xr.Dataset, place: Location, encoding: Any, manifest: dict[str, Any], overwrite: bool) -> None:
     """Write metadata and axes under a temporary name, then give the store its name."""
     marked = dataset.assign_attrs({INCOMPLETE: 1})
     options = {"mode": "w", "zarr_format": 3, "consolidated": False, "encoding": encoding, "compute": False}
-    if "://" in store:
-        marked.to_zarr(store, **options)
-        _write_manifest(store, manifest, {})
+    if place.is_url:
+        marked.to_zarr(place.text, **options, **place.arguments)
+        _write_manifest(place, manifest, {})
         return
-    with atomic_path(store, overwrite) as temporary:
+    with atomic_path(place.text, overwrite) as temporary:
         marked.to_zarr(temporary, **options)
-        _write_manifest(str(temporary), manifest, {})
+        _write_manifest(Location(str(temporary)), manifest, {})
 
 
-def _write_manifest(store: str, manifest: dict[str, Any], markers: Mapping[str, np.ndarray]) -> None:
+def _write_manifest(place: Location, manifest: dict[str, Any], markers: Mapping[str, np.ndarray]) -> None:
     """Write the group of manifest and markers; `markers` are those that stay."""
-    group = _root(store, "r+").require_group(GROUP)
+    group = place.group("r+").require_group(GROUP)
     names = manifest["pieces"]
     # the old markers go first: between the two steps no piece counts as done
-    done = group.create_array("done", shape=(len(names), MARKER), chunks=(1, MARKER), dtype="uint8", overwrite=True)
+    done = group.create_array("done", shape=(len(names), RECORD), chunks=(1, RECORD), dtype="uint8", overwrite=True)
     group.attrs.put(manifest)
     for i, name in enumerate(names):
         if name in markers:
             done[i] = markers[name]
 
 
-def _check_begun(store: str, manifest: dict[str, Any], update: bool) -> None:
+def _check_begun(place: Location, manifest: dict[str, Any], update: bool) -> None:
     """Refuse to go on with a store that was begun with something else."""
-    begun = _read_manifest(store)
+    begun = _read_manifest(place)
     if begun is None:
-        msg = f"{store} exists and was not written with resume=True; choose another name, or pass overwrite=True"
+        msg = f"{place.text} exists and was not written with resume=True; choose another name, or pass overwrite=True"
         raise FileExistsError(msg)
     if begun.get("format") != FORMAT:
-        msg = f"{store} was begun by another version of xgamma (format {begun.get('format')!r}); pass overwrite=True"
+        msg = (
+            f"{place.text} was begun by another version of xgamma (format {begun.get('format')!r}); pass overwrite=True"
+        )
         raise ValueError(msg)
     ignored = {"pieces", "runs"} if update else {"pieces"}
     different = [k for k in manifest if k not in ignored and begun.get(k) != manifest[k]]
@@ -214,13 +201,15 @@ def _check_begun(store: str, manifest: dict[str, Any], update: bool) -> None:
     hint = (
         "pass update=True to make the pieces again that they touch" if different == ["runs"] else "choose another name"
     )
-    msg = f"{store} was begun with other {' and '.join(different)}: {words}; {hint}, or overwrite=True to begin anew"
+    msg = (
+        f"{place.text} was begun with other {' and '.join(different)}: {words}; {hint}, or overwrite=True to begin anew"
+    )
     raise ValueError(msg)
 
 
-def _read_manifest(store: str) -> dict[str, Any] | None:
+def _read_manifest(place: Location) -> dict[str, Any] | None:
     try:
-        root = _root(store, "r")
+        root = place.group("r")
         return dict(root[GROUP].attrs.asdict()) if GROUP in root else None
     except (FileNotFoundError, ValueError):
         return None
@@ -240,71 +229,54 @@ def _some(names: set[str]) -> list[str]:
     return sorted(names)[:10]
 
 
-def _markers(store: str) -> dict[str, np.ndarray]:
-    """Markers of the store by the names of the pieces; zeros for a piece that is not done."""
-    group = _root(store, "r")[GROUP]
-    return dict(zip(group.attrs["pieces"], np.asarray(group["done"][:]), strict=True))
-
-
-def _todo(store: str, pieces: Sequence[Piece]) -> list[Piece]:
+def _todo(place: Location, pieces: Sequence[Piece]) -> list[Piece]:
     """Pieces whose marker is not their token."""
-    markers = _markers(store)
-    absent = np.zeros(MARKER, dtype=np.uint8)
-    return [p for p in pieces if not np.array_equal(markers.get(p.name, absent), _token(p))]
+    markers = read_markers(place)
+    absent = np.zeros(RECORD, dtype=np.uint8)
+    return [p for p in pieces if not np.array_equal(markers.get(p.name, absent)[:MARKER], token_of(p))]
 
 
 def _reopen(
     dataset: xr.Dataset,
-    store: str,
+    place: Location,
     encoding: Any,
     manifest: dict[str, Any],
     todo: Sequence[Piece],
 ) -> None:
     """Make the store ready: markers of the pieces that stay, arrays of the right shape."""
-    root = _root(store, "r+")
+    root = place.group("r+")
     root.attrs.put({**root.attrs.asdict(), INCOMPLETE: 1})
     again = {p.name for p in todo}
-    markers = _markers(store)
+    markers = read_markers(place)
     # on a first call and after a plain stop nothing has to be forgotten
-    if _read_manifest(store) != manifest or any(markers[n].any() for n in again if n in markers):
-        _write_manifest(store, manifest, {n: m for n, m in markers.items() if n not in again and m.any()})
+    if _read_manifest(place) != manifest or any(markers[n].any() for n in again if n in markers):
+        _write_manifest(place, manifest, {n: m for n, m in markers.items() if n not in again and m.any()})
     changed = [n for n in lazy_arrays(dataset) if n not in root or root[n].shape != dataset[n].shape]
     if changed:
         for name in changed:
             if name in root:
                 del root[name]
         part = dataset[changed].drop_vars(list(dataset.coords), errors="ignore")
-        options = {n: encoding[n] for n in changed}
-        part.to_zarr(store, mode="a", zarr_format=3, consolidated=False, encoding=options, compute=False)
+        part.to_zarr(
+            place.text,
+            mode="a",
+            zarr_format=3,
+            consolidated=False,
+            encoding={n: encoding[n] for n in changed},
+            compute=False,
+            **place.arguments,
+        )
 
 
-def _finish(dataset: xr.Dataset, store: str, pieces: Iterable[Piece]) -> None:
+def _finish(dataset: xr.Dataset, place: Location, pieces: Iterable[Piece], lock: Lock) -> None:
     """Declare the store complete, if every piece is."""
-    lacking = [p.name for p in _todo(store, list(pieces))]
+    lock.confirm()
+    lacking = [p.name for p in _todo(place, list(pieces))]
     if lacking:
-        msg = f"{len(lacking)} pieces of {store} are not done: {lacking[:10]}; call again to go on"
+        msg = f"{len(lacking)} pieces of {place.text} are not done: {lacking[:10]}; call again to go on"
         raise OSError(msg)
-    root = _root(store, "r+")
+    root = place.group("r+")
     if INCOMPLETE in root.attrs:
         kept = {k: v for k, v in root.attrs.asdict().items() if k != INCOMPLETE}
         root.attrs.put({**kept, **dataset.attrs})
-        consolidate(store)
-
-
-def write_piece(blocks: Sequence[np.ndarray], *, store: str, piece: Piece, number: int) -> str:
-    """Write the blocks of a piece into the store, then mark it as done; runs on a worker."""
-    root = _root(store, "r+")
-    for block, values in zip(piece.blocks, blocks, strict=True):
-        array = root[block.variable]
-        array[block.slices or ...] = np.asarray(values).astype(array.dtype, copy=False)
-    root[GROUP]["done"][number] = _token(piece)
-    return piece.name
-
-
-def piece_tasks(store: str, pieces: Sequence[Piece]) -> list[tuple[Any, ...]]:
-    """Return the tasks that write pieces."""
-    order = {name: i for i, name in enumerate(_root(store, "r")[GROUP].attrs["pieces"])}
-    return [
-        (functools.partial(write_piece, store=store, piece=p, number=order[p.name]), [b.key for b in p.blocks])
-        for p in pieces
-    ]
+        consolidate(place.text, place.options)

@@ -264,6 +264,23 @@ class TestStale:
         with pytest.raises(ValueError, match="do not fit its bins any more"):
             bin_edges(change(spectrum()))
 
+    @pytest.mark.parametrize(
+        "spread",
+        [
+            lambda mask, like: mask.broadcast_like(like),
+            lambda mask, like: mask.expand_dims(energy=like.energy),
+            lambda mask, like: xr.broadcast(mask, like)[0],
+        ],
+    )
+    def test_arrays_that_were_spread_over_energy_leave_the_bins_true(self, spread):
+        counts = spectrum()
+        cube = counts.to_dataset(name="counts").assign(mask=spread(xr.DataArray(True), counts))
+        np.testing.assert_array_equal(bin_edges(cube), bin_edges(counts))
+
+    def test_empty_selection_is_named(self):
+        with pytest.raises(ValueError, match="no bins of 'energy' left"):
+            bin_edges(spectrum().sel(energy=slice(20, 30)))
+
     def test_coarsen_averages_the_edges_and_loses_the_index(self):
         coarse = spectrum().coarsen(energy=2).sum()
         assert not is_binned(coarse)

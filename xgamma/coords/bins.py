@@ -72,7 +72,7 @@ def _check_edges(name: str, lo: np.ndarray, hi: np.ndarray, interp: str) -> None
         msg = f"interp={interp!r} must be 'log' or 'lin'"
         raise ValueError(msg)
     if lo.shape != hi.shape or lo.ndim != 1 or len(lo) == 0:
-        msg = f"axis {name!r} needs as many lower as upper edges and at least one bin"
+        msg = f"axis {name!r} needs as many lower as upper edges and at least one bin, not {lo.size} and {hi.size}"
         raise ValueError(msg)
     if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
         msg = f"axis {name!r} has edges that are not finite"
@@ -220,7 +220,7 @@ def axis_of(obj: xr.Dataset | xr.DataArray, name: str) -> xr.DataArray:
     Raises
     ------
     ValueError
-        If coordinates are missing, or no longer fit the bins (after interpolation or assignment).
+        If coordinates are missing, no bin is left, or they no longer fit the bins (after interpolation or assignment).
 
     Examples
     --------
@@ -239,6 +239,9 @@ def axis_of(obj: xr.Dataset | xr.DataArray, name: str) -> xr.DataArray:
     else:
         lo, hi, center = (np.atleast_1d(obj[n].values) for n in (f"{name}_min", f"{name}_max", name))
         _check_fresh(obj, name, (lo, hi, center))
+    if not lo.size:
+        msg = f"the object has no bins of {name!r} left: what was selected lies between or beyond them"
+        raise ValueError(msg)
     attrs = obj[name].attrs
     return bin_axis(name, lo, hi, attrs.get("units", ""), attrs.get("interp", "log"), center, attrs.get("long_name"))
 
@@ -246,11 +249,9 @@ def axis_of(obj: xr.Dataset | xr.DataArray, name: str) -> xr.DataArray:
 def _check_fresh(obj: xr.Dataset | xr.DataArray, name: str, values: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     """Refuse bins that interpolation or assignment has changed behind the back of their index."""
     indexes = [obj.xindexes.get(n) for n in (name, f"{name}_min", f"{name}_max")]
+    # broadcasting and expand_dims replace the index of the centres by a plain one, and the bins are as they were
     known = [i for i in indexes if isinstance(i, BinIndex)]
-    if not known:
-        return
-    same = [np.array_equal(a, b) for i in known for a, b in zip((i.lo, i.hi, i.center), values, strict=True)]
-    if len(known) < len(indexes) or not all(same):
+    if not all(np.array_equal(a, b) for i in known for a, b in zip((i.lo, i.hi, i.center), values, strict=True)):
         msg = f"the coordinates of {name!r} do not fit its bins any more (after interp or assign_coords); rebin instead"
         raise ValueError(msg)
 

@@ -40,8 +40,8 @@ class Lock:
     -----
     The lock is one small object named ``<store>.lock`` that says who holds it. It is made in one step that fails
     where it is there: by a hard link on a disk, by a conditional write (``If-None-Match``) on servers. Its holder
-    writes the time into it every half minute. It is stale when its process is gone, which is known on the same machine, or
-    after ten minutes without a sign of life. Workers look at it before they write a piece.
+    writes the time into it every half minute. It is stale when its process is gone, which is known on the same
+    machine, or after ten minutes without a sign of life. Workers look at it before they write a piece.
     """
 
     def __init__(self, location: Location) -> None:

@@ -124,7 +124,7 @@ def read_log(store: str | os.PathLike[str], *, storage_options: Mapping[str, Any
     --------
     >>> import dask.array as da
     >>> import xgamma as xg
-    >>> axis = xg.energy_axis("1 TeV", "10 TeV", nbin=2)
+    >>> axis = xg.energy_axis("1 TeV", "10 TeV", nbin=2).coords.to_dataset()
     >>> cube = axis.assign(spectrum=("energy", da.ones(2, chunks=1)))
     >>> _ = cube.gamma.to_zarr("spectrum.zarr", resume=True)
     >>> read_log("spectrum.zarr").done.values

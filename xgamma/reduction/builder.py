@@ -16,6 +16,7 @@ from xgamma.dl3.observation import Observation
 from xgamma.io.pieces import TileTokens
 from xgamma.reduction.footprint import plan_pointing, tiles_of_runs
 from xgamma.reduction.graph import Key, batches, tree_sum_graph, variable
+from xgamma.reduction.measured import measured
 from xgamma.reduction.on_off import PLANES, finish_on_off, reduce_on_off
 from xgamma.reduction.run_background import PreparedBackground
 from xgamma.reduction.settings import ReduceSettings
@@ -102,7 +103,7 @@ class Builder:
 
     def _task(self, function: Callable[..., Any], **kwargs: Any) -> tuple[Any, ...]:
         # literals are bound into a partial, where dask does not look for keys
-        return functools.partial(function, **kwargs), self.settings_key
+        return functools.partial(measured, function=function, **kwargs), self.settings_key
 
     @property
     def _single_tile(self) -> bool:
@@ -179,7 +180,7 @@ class Builder:
         with_scalars: bool = False,
     ) -> dict[Key, Any]:
         layer: dict[Any, Any] = {self.settings_key: self.settings}
-        layer[TileTokens.key(name)] = TileTokens(self._tile_tokens(edges, tiles))
+        layer[TileTokens.key(name)] = TileTokens(*self._tile_tokens(edges, tiles), timed=True)
         number = len(self.runs)
         for j, i in np.ndindex(len(edges[0]) - 1, len(edges[1]) - 1):
             tile = tuple(slice(int(e[k]), int(e[k + 1])) for e, k in zip(edges, (j, i), strict=True))
@@ -198,9 +199,15 @@ class Builder:
             layer |= tree_sum_graph(name, (j, i), work, make(runs=()))
         return layer
 
-    def _tile_tokens(self, edges: Edges, tiles: Mapping[tuple[int, int], list[int]]) -> dict[tuple[int, ...], str]:
-        """Hash of settings, pixels and runs of each block: the same in a survey to which runs are added elsewhere."""
+    def _tile_tokens(
+        self, edges: Edges, tiles: Mapping[tuple[int, int], list[int]]
+    ) -> tuple[dict[tuple[int, ...], str], dict[tuple[int, ...], int]]:
+        """Hash of settings, pixels and runs of each block: the same in a survey to which runs are added elsewhere.
+
+        With it comes the number of the runs.
+        """
         tokens: dict[tuple[int, ...], str] = {}
+        numbers: dict[tuple[int, ...], int] = {}
         for j, i in np.ndindex(len(edges[0]) - 1, len(edges[1]) - 1):
             place = f"{self.settings_token} {edges[0][j : j + 2]} {edges[1][i : i + 2]}"
             if self.background is not None:
@@ -208,11 +215,13 @@ class Builder:
             touching = tiles.get((j, i), [])
             if self.stack:
                 tokens[j, i] = _digest(place, *(self._run_tokens[k] for k in touching))
+                numbers[j, i] = len(touching)
             else:
                 here = set(touching)
                 for k, run in enumerate(self._run_tokens):
                     tokens[k, j, i] = _digest(place, run if k in here else "")
-        return tokens
+                    numbers[k, j, i] = int(k in here)
+        return tokens, numbers
 
     def _responses(self) -> dict[str, da.Array]:
         """PSF and energy dispersion on the coarse grid, in tiles of their own."""

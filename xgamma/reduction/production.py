@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import xarray as xr
@@ -15,6 +15,7 @@ from xgamma.dl3.observation import Observation
 from xgamma.dl3.store import Observations
 from xgamma.io.cube import to_zarr
 from xgamma.io.resume import Written
+from xgamma.reduction.plan import SurveyPlan, plan_survey
 from xgamma.reduction.survey import reduce
 
 __all__ = ["write_survey"]
@@ -32,8 +33,10 @@ def write_survey(
     overwrite: bool = False,
     progress: bool = False,
     dtype: Any = "float32",
+    storage_options: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
     **options: Any,
-) -> Written:
+) -> Written | SurveyPlan:
     """Reduce runs and write the cube piece by piece; call it again after a stop to go on.
 
     Parameters
@@ -45,12 +48,14 @@ def write_survey(
     on_fault
         What to do about a run that cannot be read: ``"raise"`` (what is done stays done), or ``"leave out"``: the
         tiles that it touches are made without it, also those that were done before its file was damaged.
-    update, overwrite, progress, dtype
+    update, overwrite, progress, dtype, storage_options
         As `xgamma.io.cube.to_zarr` takes them.
+    dry_run
+        Compute and write nothing, and return what it would take: see `xgamma.reduction.plan.plan_survey`.
 
     Returns
     -------
-    Written
+    Written or SurveyPlan
         ``missing`` names the runs that were left out, and why; so does the attribute ``missing_runs`` of the
         store. After faults ``n_written`` counts the pieces of the last pass.
 
@@ -59,7 +64,12 @@ def write_survey(
     ValueError
         As `reduce` and `to_zarr`; also if no run is left.
     OSError
-        If a run cannot be read and `on_fault` is ``"raise"``: the message names run and file.
+        If a run cannot be read and `on_fault` is ``"raise"``: the message names run and file, the attribute
+        ``faults`` all runs that were found.
+    BlockingIOError
+        If another program is writing the store.
+    ConnectionError
+        If the scheduler of a cluster goes away; call again to go on.
 
     Examples
     --------
@@ -75,6 +85,8 @@ def write_survey(
     if on_fault not in ("raise", "leave out"):
         msg = f"on_fault={on_fault!r} must be 'raise' or 'leave out'"
         raise ValueError(msg)
+    if dry_run:
+        return plan_survey(observations, grid, dtype=dtype, **options)
     runs = list(observations)
     missing: dict[str, str] = {}
     # an earlier call may have left other runs out
@@ -84,15 +96,26 @@ def write_survey(
         cube.attrs["missing_runs"] = json.dumps(missing)
         try:
             written = to_zarr(
-                cube, store, resume=True, update=again, overwrite=overwrite, progress=progress, dtype=dtype
+                cube,
+                store,
+                resume=True,
+                update=again,
+                overwrite=overwrite,
+                progress=progress,
+                dtype=dtype,
+                storage_options=storage_options,
             )
         except Exception as error:
-            label = getattr(error, "obs_id", None)
-            if on_fault == "raise" or label is None:
+            faults = getattr(error, "faults", None)
+            if on_fault == "raise" or not faults:
                 raise
-            log.warning("run %s is left out: %s", label, error)
-            missing[str(label)] = str(error)
-            runs = [run for run in runs if run.obs_id != label]
+            for label, words in faults.items():
+                log.warning("run %s is left out: %s", label, words)
+                missing[str(label)] = words
+            runs = [run for run in runs if run.obs_id not in faults]
+            if not runs:
+                msg = f"no run is left, none of {len(missing)} can be read; the first: {next(iter(missing.values()))}"
+                raise ValueError(msg) from error
             # a second pass goes on with what the first has written
             overwrite = False
             continue

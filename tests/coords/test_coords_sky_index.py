@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 import xgamma as xg
-from xgamma.coords.sky import SkyIndex, decode, encode, grid_of, has_sky, sky_coords
+from xgamma.coords.sky import SkyIndex, SkyTransform, decode, encode, grid_of, has_sky, sky_coords
 
 CENTER = SkyCoord(10.0, 20.0, unit="deg", frame="galactic")
 
@@ -424,3 +424,23 @@ class TestFiles:
         header = fits.Header.fromstring(grid.frame.header(grid.y.start, grid.x.start).tostring())
         back = grid_of(xr.Dataset(coords=sky_coords(WCS(header), grid.shape)))
         assert back == grid
+
+
+def test_loading_leaves_lon_and_lat_lazy(monkeypatch):
+    """Two numbers a pixel are not made with every compute; asked for, they are what they are."""
+    grid = xg.sky_grid(SkyCoord(10, 0, unit="deg"), "2 deg", "0.5 deg")
+    cube = grid.assign(counts=(("y", "x"), da.ones((4, 4), chunks=2)))
+    expected = cube.lon.values
+    calls = []
+    forward = SkyTransform.forward
+    monkeypatch.setattr(SkyTransform, "forward", lambda *args: calls.append(1) or forward(*args))
+    loaded = cube.compute()
+    plane = cube.counts.load()
+    transposed = loaded.counts.transpose("x", "y").load()
+    assert not calls
+    for lon in (loaded.lon, plane.lon, transposed.lon.transpose("y", "x"), loaded.chunk({"y": 2}).load().lon):
+        np.testing.assert_array_equal(lon, expected)
+    assert calls
+    assert transposed.lon.dims == ("x", "y")
+    np.testing.assert_array_equal((loaded.lon + da.ones((4, 4), chunks=2)).load(), expected + 1)
+    assert isinstance((loaded.lon.chunk({"y": 2}) + 1).load().data, np.ndarray)

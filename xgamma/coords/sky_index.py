@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import xarray as xr
-from xarray.core.indexing import IndexSelResult
+from xarray.core.indexing import CoordinateTransformIndexingAdapter, IndexSelResult
 from xarray.indexes import CoordinateTransform, CoordinateTransformIndex
 
 from xgamma.coords.frame import SkyFrame
@@ -49,6 +49,17 @@ class SkyTransform(CoordinateTransform):
         )
 
 
+class SkyVariable(xr.Variable):
+    """A lon or lat that stays lazy when the map is loaded.
+
+    Loading would make two numbers a pixel, and a dozen on the way, with every ``compute`` of a plane that has one.
+    """
+
+    def load(self, **kwargs: Any) -> Self:
+        """Compute what Dask holds; leave the transform, which ``values`` evaluates."""
+        return self if self.chunks is None else super().load(**kwargs)
+
+
 class SkyIndex(CoordinateTransformIndex):
     """Index over lazy ``lon`` and ``lat``: nearest-pixel selection, alignment by whole pixels."""
 
@@ -63,6 +74,18 @@ class SkyIndex(CoordinateTransformIndex):
     def ranges(self) -> dict[str, range]:
         """Pixel numbers along each of the two dims."""
         return self.transform.ranges
+
+    def create_variables(self, variables: Mapping[Any, xr.Variable] | None = None) -> dict[Hashable, xr.Variable]:
+        """Return lon and lat, with the attributes of `variables`."""
+        result: dict[Hashable, xr.Variable] = {}
+        for name in self.transform.coord_names:
+            old = (variables or {}).get(name)
+            # lon of a transposed map stays transposed
+            swapped = old is not None and set(old.dims) == set(self.transform.dims)
+            dims = tuple(map(str, old.dims)) if old is not None and swapped else self.transform.dims
+            lazy = CoordinateTransformIndexingAdapter(self.transform, name, dims)
+            result[name] = SkyVariable(dims, lazy, None if old is None else old.attrs)
+        return result
 
     def _replace(self, ranges: Mapping[str, range]) -> Self:
         return type(self)(SkyTransform(self.frame, ranges, self.transform.coord_names))

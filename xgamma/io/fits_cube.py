@@ -311,5 +311,8 @@ def read_gti_hdu(hdu: fits.BinTableHDU, where: str) -> dict[str, Any]:
     except ValueError as error:
         msg = f"{where}, HDU GTI: {error}"
         raise ValueError(msg) from error
-    attrs = {"units": "s", "long_name": "seconds since J2000.0 (TT)"}
-    return {"gti_start": ("gti", start + zero, dict(attrs)), "gti_stop": ("gti", stop + zero, dict(attrs))}
+    ends = {"gti_start": ("Start", start), "gti_stop": ("Stop", stop)}
+    return {
+        name: ("gti", times + zero, {"units": "s", "long_name": f"{end} of good time, since J2000.0 (TT)"})
+        for name, (end, times) in ends.items()
+    }

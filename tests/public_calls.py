@@ -17,6 +17,7 @@ from astropy.coordinates import SkyCoord
 from regions import CircleSkyRegion
 
 import xgamma
+from xgamma.background.per_run import RingBackground
 from xgamma.coords.bins import axis_of, bin_axis, restore_bins
 from xgamma.coords.grid import region_grid, separation, sky_grid, solid_angle
 from xgamma.coords.smooth import smooth
@@ -24,6 +25,8 @@ from xgamma.coords.units import to_unit
 from xgamma.dl3 import gti, select
 from xgamma.dl3.events import stack_events
 from xgamma.dl3.theta2 import theta2_table
+from xgamma.io.cube import to_zarr
+from xgamma.io.marker import read_log
 from xgamma.irf import aeff, background, edisp, evaluate, psf
 from xgamma.irf.axes import response_array, response_axis
 
@@ -58,7 +61,8 @@ class World:
         return sky_grid(CENTER, "2 deg", "0.1 deg", energy=energy, energy_true=true, irf_binsize="0.5 deg")
 
     def reduced(self, **options: Any) -> xr.Dataset:
-        options = {"selection": "all", "safe_mask": "offset-max", "chunks": {"y": 10, "x": 10}, **options}
+        tiles = {"y": 10, "x": 10} if self.lazy else None
+        options = {"selection": "all", "safe_mask": "offset-max", "chunks": tiles, **options}
         return xgamma.reduce(self.observations, self.grid, offset_max="2 deg", **options)
 
     @cached_property
@@ -123,6 +127,9 @@ ON_MAPS: dict[str, Callable[[World], Any]] = {
     "reduction.stack:stack": lambda w: xgamma.stack(w.onoff),
     "reduction.survey:reduce": lambda w: w.reduced(),
     "reduction.survey:reduce (runs)": lambda w: w.reduced(stack=False),
+    "reduction.survey:reduce (ring)": lambda w: w.reduced(
+        selection=("counts", "exposure", "background"), background=RingBackground(r_in="0.3 deg", width="0.2 deg")
+    ),
     "irf.evaluate:background_rate": lambda w: evaluate.background_rate(w.run.bkg, w.grid.energy, w.offset, w.offset),
     "irf.evaluate:edisp_kernel": lambda w: evaluate.edisp_kernel(
         w.run.edisp, w.grid.energy_true, w.grid.energy, w.offset
@@ -179,6 +186,7 @@ THROUGH_FILES: dict[str, Callable[[World, Path], Any]] = {
     "io.cube:open_cube": lambda w, path: xgamma.open_cube(xgamma.write_cube(w.cube, path / "a.zarr")),
     "io.cube:open_cube (netCDF)": lambda w, path: xgamma.open_cube(xgamma.write_cube(w.cube, path / "a.nc")),
     "io.fits_cube:read_fits": lambda w, path: xgamma.open_cube(xgamma.write_cube(w.cube, path / "a.fits")[0]),
+    "io.marker:read_log": lambda w, path: read_log(_in_pieces(w, path)),
     "io.fits_map:read_map": lambda w, path: xgamma.read_map(xgamma.write_map(w.cube.counts, path / "b.fits")),
 }
 
@@ -202,6 +210,11 @@ INSIDE = {
     "simulate.events:simulate_events": "its events are tested with the simulation",
     "simulate.survey:simulate_survey": "its table is tested with the simulation",
 }
+
+
+def _in_pieces(world: World, path: Path) -> Path:
+    to_zarr(world.cube.chunk(y=10), path / "pieces.zarr", resume=True)
+    return path / "pieces.zarr"
 
 
 def _rad_max() -> xr.DataArray:

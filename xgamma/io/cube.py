@@ -283,6 +283,8 @@ def open_any(
     storage_options: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Open by kind of file: FITS as Dask arrays, others as arrays that xarray reads when they are used."""
+    if storage_options:
+        Location.of(path, storage_options)
     kind = file_kind(path)
     if kind == "fits":
         from xgamma.io.fits_cube import read_fits
@@ -297,9 +299,12 @@ def open_any(
     if kind == "zarr":
         # a folder is read as it is now; on a server one file with all metadata saves many requests
         place = Location.of(path, storage_options)
-        raw = xr.open_dataset(
-            place.text, engine="zarr", consolidated=None if place.is_url else False, **options, **place.arguments
-        )
+        with warnings.catch_warnings():
+            # what was not finished has no such file; it is refused below
+            warnings.filterwarnings("ignore", message="Failed to open Zarr store with consolidated")
+            raw = xr.open_dataset(
+                place.text, engine="zarr", consolidated=None if place.is_url else False, **options, **place.arguments
+            )
     else:
         try:
             raw = xr.open_dataset(expand_path(path), engine="netcdf4", **options)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xgamma.coords.regions import region_mask
     from xgamma.coords.reproject import reproject
     from xgamma.coords.sky import decode, encode
+    from xgamma.coords.smooth import smooth
     from xgamma.dl3.check import check_store
     from xgamma.dl3.download import download
     from xgamma.dl3.observation import Observation
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from xgamma.irf.read import read_irf
     from xgamma.plot.distribution import plot_significance_distribution
     from xgamma.plot.sky import plot_map, plot_mask, plot_panels
+    from xgamma.plot.strip import plot_strip
     from xgamma.reduction.info import info
     from xgamma.reduction.rebin import rebin, to_image
     from xgamma.reduction.stack import stack
@@ -68,6 +70,7 @@ _NAMES = {
     "plot_mask": "plot.sky",
     "plot_panels": "plot.sky",
     "plot_significance_distribution": "plot.distribution",
+    "plot_strip": "plot.strip",
     "read_config": "analysis.config",
     "read_irf": "irf.read",
     "read_map": "io.fits_map",
@@ -83,6 +86,7 @@ _NAMES = {
     "simulate_events": "simulate.events",
     "simulate_survey": "simulate.survey",
     "sky_grid": "coords.grid",
+    "smooth": "coords.smooth",
     "solid_angle": "coords.grid",
     "stack": "reduction.stack",
     "to_image": "reduction.rebin",
@@ -115,6 +119,7 @@ __all__ = [
     "plot_mask",
     "plot_panels",
     "plot_significance_distribution",
+    "plot_strip",
     "read_config",
     "read_irf",
     "read_map",
@@ -130,6 +135,7 @@ __all__ = [
     "simulate_events",
     "simulate_survey",
     "sky_grid",
+    "smooth",
     "solid_angle",
     "stack",
     "to_image",

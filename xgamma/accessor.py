@@ -41,6 +41,7 @@ class _Accessor:
     cutout = Function("coords.cutout:cutout")
     downsample = Function("coords.downsample:downsample")
     reproject = Function("coords.reproject:reproject")
+    smooth = Function("coords.smooth:smooth")
     region_mask = Function("coords.regions:region_mask")
     separation = Function("coords.grid:separation")
     solid_angle = Function("coords.grid:solid_angle")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,9 +116,12 @@ def reduce(
     >>> cube.counts.dims
     ('energy', 'y', 'x')
     """
+    if not isinstance(grid, xr.Dataset):
+        msg = f"grid={grid!r} must be a grid from xgamma.sky_grid"
+        raise TypeError(msg)
     settings = reduce_settings(grid, selection, safe_mask, offset_max, background_oversampling, max_gti)
     edges = _tile_edges(settings, chunks)
-    given = [observations] if isinstance(observations, Observation) else list(observations)
+    given = _runs(observations)
     prepared = _prepare(background, grid, settings, edges)
     # apart, runs have off counts around the pixels that they fill
     margin = (0, 0) if stack or prepared is None else prepared.task.depth
@@ -164,6 +167,20 @@ def _prepare(
     return check_background(background).prepare(grid, (y, x))
 
 
+def _runs(observations: Any) -> list[Observation]:
+    """Return what was given as a list of runs."""
+    runs = [observations] if isinstance(observations, Observation) else observations
+    if isinstance(runs, (str, bytes)) or not isinstance(runs, Iterable):
+        msg = f"observations={observations!r} must be runs of a store: xgamma.open_store(path).select(...)"
+        raise TypeError(msg)
+    runs = list(runs)
+    wrong = [run for run in runs if not isinstance(run, Observation)]
+    if wrong:
+        msg = f"{wrong[0]!r} is not a run; take runs from xgamma.open_store(path).select(...)"
+        raise TypeError(msg)
+    return runs
+
+
 def _coords(
     grid: xr.Dataset, settings: ReduceSettings, runs: Sequence[Observation], axis: xr.DataArray | None, *, stack: bool
 ) -> xr.Coordinates:
@@ -186,6 +203,9 @@ def _coords(
 
 def _tile_edges(settings: ReduceSettings, chunks: Mapping[str, int] | None) -> tuple[np.ndarray, np.ndarray]:
     """Array positions of the tile edges along (y, x)."""
+    if chunks is not None and not isinstance(chunks, Mapping):
+        msg = f"chunks={chunks!r} must be a mapping from dims to sides, such as {{'y': 500, 'x': 500}}"
+        raise TypeError(msg)
     given = dict(chunks or {})
     unknown = sorted(set(given) - {"y", "x", "obs", "energy", "energy_true"})
     if unknown:

@@ -161,7 +161,7 @@ def test_demo_as_a_program():
 
     code, output = call("demo", "--output", "here")
     assert code == 1
-    assert "exists; pass overwrite=True to replace it" in output
+    assert "exists; pass --overwrite to replace it" in output
 
 
 # ----------------------------------------------------------------------------------------------------------------- run

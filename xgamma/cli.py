@@ -42,7 +42,8 @@ def _in_words() -> Iterator[None]:
         except (OSError, ValueError) as error:
             if debug:
                 raise
-            typer.secho(f"Error: {error}", fg="red", err=True)
+            # what is an argument in Python is an option here
+            typer.secho(f"Error: {error}".replace("overwrite=True", "--overwrite"), fg="red", err=True)
             raise typer.Exit(1) from error
         except (typer.Exit, typer.Abort):
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 
 import numpy as np
 import xarray as xr
@@ -115,7 +116,14 @@ class Run:
     def exposure(self, offset: np.ndarray) -> np.ndarray:
         """Return effective area times livetime in cm2 s at offsets (...), shape (n_true, ...)."""
         assert self.settings.energy_true is not None
-        area = evaluate_aeff(self.table("aeff"), self.settings.energy_true, offset)
+        table = self.table("aeff")
+        if table.attrs.get("is_pointlike"):
+            msg = (
+                f"run {self.files.observation.obs_id}: the effective area is that of a point-like selection; "
+                "the exposure of a map holds for the events inside its on region only"
+            )
+            warnings.warn(msg, UserWarning, stacklevel=2)
+        area = evaluate_aeff(table, self.settings.energy_true, offset)
         return np.multiply(area, self.livetime, out=area)
 
     def background(self, geometry: PixelGeometry, offset: np.ndarray) -> np.ndarray:

@@ -115,15 +115,17 @@ def plot_map(
     'Right ascension'
     >>> plt.close(ax.figure)
     """
-    image = _shown(_flat(da), units)
+    image = in_shown_unit(flat_map(da), units)
     picture = compute_pictures([picture_of(image, max_pixels)])[0]
-    scale = color_scale(picture.values, stretch=stretch, vmin=vmin, vmax=vmax, cmap=cmap, center=_center(image, center))
+    scale = color_scale(
+        picture.values, stretch=stretch, vmin=vmin, vmax=vmax, cmap=cmap, center=color_center(image, center)
+    )
     ax = new_axes(picture.grid) if ax is None else checked_axes(ax)
     artist = draw_picture(ax, picture, scale)
     if colorbar:
-        color_bar(artist, ax, _bar_label(image, label, picture.factor))
-    _decorate(ax, image, regions, contours, grid, max_pixels, light=_center(image, center) is not None)
-    ax.set_title(_title(da) if title is None else title)
+        color_bar(artist, ax, bar_text(image, label, picture.factor))
+    decorate(ax, image, regions, contours, grid, max_pixels, light=color_center(image, center) is not None)
+    ax.set_title(title_of(da) if title is None else title)
     return ax
 
 
@@ -185,10 +187,10 @@ def plot_panels(
     ['1 – 10 $\\mathrm{TeV}$', '10 – 100 $\\mathrm{TeV}$']
     >>> plt.close(axes[0].figure)
     """
-    cube = _shown(_flat(da, dim), units)
+    cube = in_shown_unit(flat_map(da, dim), units)
     images = [cube.isel({dim: i}) for i in range(cube.sizes[dim])]
     pictures = compute_pictures([picture_of(image, max_pixels) for image in images])
-    scale = {"stretch": stretch, "vmin": vmin, "vmax": vmax, "cmap": cmap, "center": _center(cube, center)}
+    scale = {"stretch": stretch, "vmin": vmin, "vmax": vmax, "cmap": cmap, "center": color_center(cube, center)}
     groups = [pictures] * len(pictures) if share_limits else [[p] for p in pictures]
     everything = np.concatenate([p.values.ravel() for p in pictures])
     shared = color_scale(everything, **scale) if share_limits else None  # type: ignore[arg-type]
@@ -200,13 +202,13 @@ def plot_panels(
         if not share_limits:
             color_bar(artist, ax)
         bin_contours = _contours_of_bin(contours, image, dim)
-        _decorate(ax, image, regions, bin_contours, grid, max_pixels, light=scale["center"] is not None)
+        decorate(ax, image, regions, bin_contours, grid, max_pixels, light=scale["center"] is not None)
         ax.set_title(bin_label(image, dim), fontsize="medium")
     if share_limits:
-        text = _bar_label(cube, label, pictures[0].factor)
+        text = bar_text(cube, label, pictures[0].factor)
         set_ticks(axes[0].figure.colorbar(artist, ax=list(axes), label=text, shrink=0.9, pad=0.02, aspect=30))
     else:
-        axes[0].figure.suptitle(_bar_label(cube, label, pictures[0].factor))
+        axes[0].figure.suptitle(bar_text(cube, label, pictures[0].factor))
     return axes
 
 
@@ -251,7 +253,7 @@ def plot_mask(
     >>> ax = plot_mask(xg.region_mask(sky, "icrs;circle(83.63, 22.01, 0.5)"))
     >>> plt.close(ax.figure)
     """
-    flat = _flat(mask)
+    flat = flat_map(mask)
     if flat.dtype != bool:
         msg = f"plot_mask shows boolean maps, not {flat.dtype}; compare first, for example 'counts > 0'"
         raise TypeError(msg)
@@ -265,7 +267,7 @@ def plot_mask(
     return ax
 
 
-def _flat(da: Any, dim: str | None = None) -> xr.DataArray:
+def flat_map(da: Any, dim: str | None = None) -> xr.DataArray:
     """Map with nothing but `dim` and its sky dims, in this order."""
     if not isinstance(da, xr.DataArray):
         names = f" ({', '.join(map(str, da.data_vars))})" if isinstance(da, xr.Dataset) else ""
@@ -291,14 +293,14 @@ def _flat(da: Any, dim: str | None = None) -> xr.DataArray:
     return da.isel(dict.fromkeys(extra, 0)).transpose(*keep)
 
 
-def _shown(da: xr.DataArray, units: str | None) -> xr.DataArray:
+def in_shown_unit(da: xr.DataArray, units: str | None) -> xr.DataArray:
     """Map in the unit to show."""
     own = da.attrs.get("units", "")
     wanted = SHOWN_UNITS.get(own, own) if units is None else units
     return da if wanted == own else to_unit(da, wanted)
 
 
-def _center(da: xr.DataArray, center: float | None) -> float | None:
+def color_center(da: xr.DataArray, center: float | None) -> float | None:
     return 0.0 if center is None and da.name in SIGNED else center
 
 
@@ -324,25 +326,27 @@ def _panel_axes(grid: SkyGrid, number: int, ncols: int, panel_size: float) -> ND
     return axes
 
 
-def _bar_label(image: xr.DataArray, label: str | None, factor: int) -> str:
+def bar_text(image: xr.DataArray, label: str | None, factor: int) -> str:
     text = label_of(image) if label is None else label
     return f"{text}, mean of {factor} × {factor} pixels" if factor > 1 else text
 
 
-def _title(da: xr.DataArray) -> str:
+def title_of(da: xr.DataArray) -> str:
     """Bins of the dims of size 1, and of those selected before."""
     names = [str(n) for n in da.coords if f"{n}_min" in da.coords and da.coords[n].size == 1]
     return ", ".join(t for t in (bin_label(da.isel(dict.fromkeys(da[n].dims, 0)), n) for n in names) if t)
 
 
-def _decorate(
+def decorate(
     ax: WCSAxes, image: xr.DataArray, regions: Any, contours: Any, grid: bool, max_pixels: int, *, light: bool
 ) -> None:
     if contours is not None:
         other, levels = _contour_map(contours, image)
-        draw_contours(ax, compute_pictures([picture_of(_flat(other), max_pixels)])[0], levels)
+        draw_contours(ax, compute_pictures([picture_of(flat_map(other), max_pixels)])[0], levels)
     if regions is not None:
-        plot_regions(regions, ax, default_color=DARK if light else "white")
+        for artist in plot_regions(regions, ax, default_color=DARK if light else "white"):
+            # an outline outside the field must not make room for itself
+            artist.set_in_layout(False)
     if grid:
         ax.coords.grid(color="0.5", alpha=0.6, linestyle=":", linewidth=0.8)
 

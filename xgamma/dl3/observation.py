@@ -257,12 +257,31 @@ class ObservationFiles:
         needed = (
             None if columns is None or (cut and cut.events) else [*columns, *(["time"] if cut and cut.time else [])]
         )
-        events = read_events(self.hdu("events"), needed, run.on_bad, where=run.location("events").file)
+        events = self._read_events(needed)
         events.attrs["obs_id"] = run.obs_id
         if cut is not None:
             moving = self.pointing() if any(isinstance(f, OffsetFilter) for f in cut.events) else None
             events = cut.filter_events(events, moving)
         return events if columns is None else events[[c.lower() for c in columns]]
+
+    def _read_events(self, columns: Sequence[str] | None) -> xr.Dataset:
+        """Event list before filters; a few columns stay in the cache, read-only, since each tile of a survey asks."""
+        run = self.observation
+
+        def read() -> xr.Dataset:
+            return read_events(self.hdu("events"), columns, run.on_bad, where=run.location("events").file)
+
+        if columns is None:
+            return read()
+
+        def read_once() -> xr.Dataset:
+            events = read()
+            for array in _arrays(events):
+                array.setflags(write=False)
+            return events
+
+        kind = f"events {sorted({c.lower() for c in columns})} {run.on_bad}"
+        return self._cached(kind, "events", read_once).copy(deep=False)
 
     def gti(self) -> xr.Dataset:
         """Return the good time intervals; TSTART to TSTOP of the EVENTS header for a run without GTI HDU."""

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from xgamma.analysis.demo import Detection
 
 __all__ = ["app", "main"]
@@ -148,13 +151,20 @@ def run(
     config: Annotated[Path, typer.Argument(help="YAML file in the layout of gammapy's AnalysisConfig.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder, by default general.outdir.")] = None,
     overwrite: Overwrite = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Write the cube in pieces, go on after a stop.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="As --resume, and take other runs than before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, compute nothing.")] = False,
 ) -> None:
     """Run the analysis that a configuration file describes."""
     with _in_words():
         from xgamma.analysis.analysis import Analysis
         from xgamma.analysis.config import read_config
 
-        products = Analysis(read_config(config)).run(output, overwrite=overwrite)
+        analysis = Analysis(read_config(config))
+        if dry_run:
+            typer.echo(str(analysis.plan()))
+            return
+        products = analysis.run(output, overwrite=overwrite, resume=resume, update=update)
         for name, value in products.info.data_vars.items():
             number = f"{float(value):.6g}" if abs(float(value)) >= 1e7 else f"{float(value):.7g}"
             typer.echo(f"{value.attrs['long_name']:32} {number} {value.attrs['units']}".rstrip() + f"  ({name})")
@@ -189,19 +199,79 @@ def check(path: Annotated[str, typer.Argument(help="DL3 store.")]) -> None:
             raise typer.Exit(1)
 
 
-@app.command()
-def simulate(
+class _WithDefault(TyperGroup):
+    """A group whose first word may be left out: what is not one of its commands belongs to ``config``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["config", *args]
+        return super().parse_args(ctx, args)
+
+
+simulate = typer.Typer(
+    cls=_WithDefault,
+    no_args_is_help=True,
+    help="Simulate a survey and write it as GADF DL3: `xgamma simulate survey.yaml FOLDER`, or "
+    "`xgamma simulate survey FOLDER --runs 1000` for many runs over a region.",
+)
+app.add_typer(simulate, name="simulate")
+
+
+@simulate.command("config")
+def simulate_config(
     config: Annotated[Path, typer.Argument(help="YAML description of the survey.")],
     output: Annotated[Path, typer.Argument(help="Folder to make.")],
     overwrite: Overwrite = False,
 ) -> None:
-    """Simulate a survey and write it as GADF DL3."""
+    """Simulate the survey that a YAML file describes; the word config may be left out."""
     with _in_words():
         from xgamma.simulate.config import simulate_from_config
 
-        truth = simulate_from_config(config, output, overwrite=overwrite)
-        events = int(truth["simulated"].sum())
-        typer.echo(f"{truth.sizes['obs']} runs with {events} events written to {output}")
+        _tell_survey(simulate_from_config(config, output, overwrite=overwrite), output)
+
+
+@simulate.command("survey")
+def simulate_region(
+    output: Annotated[Path, typer.Argument(help="Folder to make.")],
+    runs: Annotated[int, typer.Option(help="Number of runs.")] = 100,
+    seed: Annotated[int, typer.Option(help="Fixes every event of every run.")] = 0,
+    frame: Annotated[str, typer.Option(help="Frame of the region: galactic or icrs.")] = "galactic",
+    lon: Annotated[str, typer.Option(help="Longitude of its centre.")] = "0 deg",
+    lat: Annotated[str, typer.Option(help="Latitude of its centre.")] = "0 deg",
+    width: Annotated[str, typer.Option(help="Width of the region that pointings cover.")] = "60 deg",
+    height: Annotated[str, typer.Option(help="Height of the region.")] = "4 deg",
+    sources: Annotated[int, typer.Option(help="Number of sources, drawn at random.")] = 20,
+    ontime: Annotated[str, typer.Option(help="Time of a run.")] = "28 min",
+    energy_min: Annotated[str, typer.Option(help="Lowest energy; a higher one makes fewer events.")] = "0.5 TeV",
+    random: Annotated[bool, typer.Option("--random", help="Point at random instead of row by row.")] = False,
+    processes: Annotated[bool, typer.Option("--processes", help="Work in processes, a core each.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Simulate many runs over a region, with background and random sources."""
+    with _in_words():
+        import dask
+
+        from xgamma.simulate.region import simulate_region as make
+
+        with dask.config.set({"scheduler": "processes"} if processes else {}):
+            truth = make(
+                output,
+                (frame, lon, lat),
+                (width, height),
+                runs,
+                n_sources=sources,
+                seed=seed,
+                ontime=ontime,
+                energy_min=energy_min,
+                random=random,
+                overwrite=overwrite,
+            )
+        _tell_survey(truth, output)
+
+
+def _tell_survey(truth: xr.Dataset, output: Path) -> None:
+    events = int(truth["simulated"].sum())
+    typer.echo(f"{truth.sizes['obs']} runs with {events} events written to {output}")
 
 
 @app.command()

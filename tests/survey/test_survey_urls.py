@@ -86,10 +86,11 @@ def test_a_survey_in_a_bucket(s3, runs, survey_grid, undisturbed, tmp_path):
 
 
 @pytest.mark.slow
-def test_faults_updates_and_locks_in_a_bucket(s3, runs, survey_grid, undisturbed, tmp_path, monkeypatch):
+def test_faults_updates_and_locks_in_a_bucket(s3, runs, survey_grid, tmp_path, monkeypatch):
     from xgamma.io import marker
 
     url = "s3://surveys/growing.zarr"
+    options = {**OPTIONS, "offset_max": "0.8 deg"}
     write, made = marker.write_piece, []
 
     def fails(*args, piece, **kwargs):
@@ -102,19 +103,20 @@ def test_faults_updates_and_locks_in_a_bucket(s3, runs, survey_grid, undisturbed
     with monkeypatch.context() as patch:
         patch.setattr(marker, "write_piece", fails)
         with pytest.raises(OSError, match="the server is full"):
-            write_survey(runs[:-1], survey_grid, url, storage_options=s3, **OPTIONS)
+            write_survey(runs[:-1], survey_grid, url, storage_options=s3, **options)
     with pytest.raises(OSError, match="not finished"):
         xg.open_cube(url, storage_options=s3)
     with locked(Location.of(url, s3)), pytest.raises(BlockingIOError, match="is being written by process"):
-        write_survey(runs[:-1], survey_grid, url, storage_options=s3, **OPTIONS)
-    again = write_survey(runs[:-1], survey_grid, url, storage_options=s3, **OPTIONS)
+        write_survey(runs[:-1], survey_grid, url, storage_options=s3, **options)
+    again = write_survey(runs[:-1], survey_grid, url, storage_options=s3, **options)
     assert again.n_written == again.n_pieces - 3
     with pytest.raises(ValueError, match="1 runs are new"):
-        write_survey(runs, survey_grid, url, storage_options=s3, **OPTIONS)
-    more = write_survey(runs, survey_grid, url, update=True, storage_options=s3, **OPTIONS)
+        write_survey(runs, survey_grid, url, storage_options=s3, **options)
+    more = write_survey(runs, survey_grid, url, update=True, storage_options=s3, **options)
     assert 1 < more.n_written < more.n_pieces
-    assert_same_store(copy_to(url, s3, tmp_path / "copy.zarr"), undisturbed)
-    anew = write_survey(runs, survey_grid, url, overwrite=True, storage_options=s3, **OPTIONS)
+    write_survey(runs, survey_grid, tmp_path / "here.zarr", **options)
+    assert_same_store(copy_to(url, s3, tmp_path / "copy.zarr"), tmp_path / "here.zarr")
+    anew = write_survey(runs, survey_grid, url, overwrite=True, storage_options=s3, **options)
     assert anew.n_written == anew.n_pieces
     import fsspec
 

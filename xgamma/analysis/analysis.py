@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ from xgamma.analysis.options import (
     safe_masks,
     sky_position,
 )
+from xgamma.analysis.scheduler import scheduled
 from xgamma.coords.bins import energy_axis
 from xgamma.coords.grid import sky_grid
 from xgamma.dl3.store import Observations, open_store
 from xgamma.estimators.excess import excess_map
 from xgamma.io.fits_file import expand_path
+from xgamma.reduction.plan import SurveyPlan, plan_survey
 from xgamma.reduction.rebin import rebin, to_image
 from xgamma.reduction.stack import stack
 from xgamma.reduction.survey import reduce
@@ -141,20 +143,43 @@ class Analysis:
         """
         section = self.config.datasets
         ring = section.background.method is not None
-        # rings count events and need no responses; those that nobody uses are not computed
-        selection = [n for n in section.map_selection if not (ring and n in ("psf", "edisp"))]
-        cube = reduce(
-            self.observations,
-            self.grid(),
-            selection=selection,
-            offset_max=section.geom.selection.offset_max,
-            safe_mask=safe_masks(section.safe_mask),
-            stack=section.stack and not ring,
-        )
+        cube = reduce(self.observations, self.grid(), stack=section.stack and not ring, **self._reduce_options())
         if not ring:
             return cube
         cube = self._ring(cube)
         return stack(cube, "obs") if section.stack else cube
+
+    def _reduce_options(self) -> dict[str, Any]:
+        section = self.config.datasets
+        ring = section.background.method is not None
+        return {
+            # rings count events and need no responses; those that nobody uses are not computed
+            "selection": [n for n in section.map_selection if not (ring and n in ("psf", "edisp"))],
+            "offset_max": section.geom.selection.offset_max,
+            "safe_mask": safe_masks(section.safe_mask),
+        }
+
+    def plan(self, calibrate: int = 0) -> SurveyPlan:
+        """Return what the reduction would take; see `xgamma.reduction.plan.plan_survey`.
+
+        Parameters
+        ----------
+        calibrate
+            Runs to reduce for the time of a tile and a run; with 0 nothing is computed.
+        """
+        with scheduled(self.config.scheduler, self.config.general.n_jobs):
+            plan = plan_survey(
+                self.observations,
+                self.grid(),
+                calibrate=calibrate,
+                kernel_radius=self.config.excess_map.correlation_radius,
+                **self._reduce_options(),
+            )
+            if self.config.datasets.background.method is None:
+                return plan
+            # the ring has tasks of its own
+            tasks = sum(1 for task in self.reduce().__dask_graph__() if isinstance(task, tuple))
+            return replace(plan, n_tasks=max(plan.n_tasks, tasks))
 
     def _ring(self, runs: xr.Dataset) -> xr.Dataset:
         """Ring background per run, in the energy bins of the excess map."""
@@ -187,7 +212,15 @@ class Analysis:
         # an on-off cube has the bins of the map already
         return excess_map(cube, section.correlation_radius, energy_edges=None if on_off else edges, **options)
 
-    def run(self, outdir: Any = None, *, overwrite: bool = False, regions: Any = None) -> Products:
+    def run(
+        self,
+        outdir: Any = None,
+        *,
+        overwrite: bool = False,
+        regions: Any = None,
+        resume: bool = False,
+        update: bool = False,
+    ) -> Products:
         """Do all that the configuration asks for and write it to a folder.
 
         Parameters
@@ -198,6 +231,8 @@ class Analysis:
             Replace products that are there.
         regions
             Sky regions that are drawn on the maps.
+        resume, update
+            Write the cube piece by piece, and go on with one that was begun; see `write_products`.
 
         Returns
         -------
@@ -207,7 +242,7 @@ class Analysis:
         from xgamma.analysis.products import write_products
 
         folder = self.config.general.outdir if outdir is None else outdir
-        return write_products(self, folder, overwrite=overwrite, regions=regions)
+        return write_products(self, folder, overwrite=overwrite, regions=regions, resume=resume, update=update)
 
 
 def _read_obs_ids(path: str) -> list[int]:

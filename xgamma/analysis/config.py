@@ -22,6 +22,7 @@ from xgamma.analysis.schema import (
     key,
     list_of,
     mapping,
+    memory,
     positive_angle,
     text,
     times,
@@ -35,6 +36,7 @@ __all__ = ["Config", "read_config"]
 
 LEVELS = tuple(case(level) for level in ("debug", "info", "warning", "error", "critical") for case in (str, str.upper))
 HDU_TYPES = ("events", "gti", "aeff", "edisp", "psf", "bkg", "rad_max")
+SCHEDULERS = ("threads", "processes", "synchronous", "local", "address")
 METHODS = ("ring", "adaptive_ring", "fov_background", "reflected")
 
 
@@ -314,6 +316,31 @@ class LightCurve:
 
 
 @dataclass(frozen=True)
+class Scheduler:
+    """Where Dask works; null for what is set or connected already."""
+
+    type: str | None = key(check=choice(*SCHEDULERS))
+    #: Threads of ``threads``, processes of ``processes`` and ``local``; null for one a core.
+    workers: int | None = key(check=whole_number)
+    threads_per_worker: int | None = key(check=whole_number)
+    memory_limit: str | None = key(check=memory)
+    address: str | None = key(check=text)
+
+    def validate(self, where: str) -> None:
+        """Check that the keys are those of the type."""
+        allowed = {"threads": ("workers",), "processes": ("workers",), "address": ("address",)}
+        allowed["local"] = ("workers", "threads_per_worker", "memory_limit")
+        for name in ("workers", "threads_per_worker", "memory_limit", "address"):
+            if getattr(self, name) is not None and name not in allowed.get(self.type or "", ()):
+                types = [t for t, names in allowed.items() if name in names]
+                msg = f"{where}.{name} is for {where}.type {' or '.join(types)}, not {self.type!r}; leave it out"
+                raise ValueError(msg)
+        if self.type == "address" and self.address is None:
+            msg = f"{where}.address is missing; give that of the scheduler, for example tcp://127.0.0.1:8786"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True)
 class Config:
     """Configuration of an analysis; every section and key of it is checked by `read_config`."""
 
@@ -324,6 +351,7 @@ class Config:
     flux_points: FluxPoints = key(FluxPoints)
     excess_map: ExcessMap = key(ExcessMap)
     light_curve: LightCurve = key(LightCurve)
+    scheduler: Scheduler = key(Scheduler)
     metadata: dict[str, Any] = key({}, check=mapping)
 
     def to_yaml(self) -> str:
@@ -355,7 +383,7 @@ def read_config(source: str | os.PathLike[str] | Mapping[str, Any]) -> Config:
     Notes
     -----
     Defaults are those of gammapy but for three: ``datasets.type`` is ``3d``, ``general.n_jobs`` is null, a thread
-    a core, and ``datasets.geom.wcs.proj`` (``CAR``) is a key of its own.
+    a core, and ``datasets.geom.wcs.proj`` (``CAR``) is a key of its own. So is the section ``scheduler``.
 
     Examples
     --------

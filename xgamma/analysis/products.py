@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
 import xarray as xr
 from astropy.io import fits
@@ -19,6 +18,7 @@ from astropy.io import fits
 from xgamma.analysis.analysis import Analysis, Products
 from xgamma.analysis.log import logging_to
 from xgamma.analysis.pictures import draw_distribution, draw_maps
+from xgamma.analysis.scheduler import scheduled
 from xgamma.analysis.schema import to_mapping
 from xgamma.io.atomic import atomic_path, check_target, remove
 from xgamma.io.cube import open_cube, to_zarr
@@ -46,7 +46,15 @@ FILES = {
 }
 
 
-def write_products(analysis: Analysis, outdir: Any, *, overwrite: bool = False, regions: Any = None) -> Products:
+def write_products(
+    analysis: Analysis,
+    outdir: Any,
+    *,
+    overwrite: bool = False,
+    regions: Any = None,
+    resume: bool = False,
+    update: bool = False,
+) -> Products:
     """Run an analysis and write its products to a folder.
 
     Parameters
@@ -59,6 +67,10 @@ def write_products(analysis: Analysis, outdir: Any, *, overwrite: bool = False, 
         Replace products that are there.
     regions
         Sky regions that are drawn on the maps, in place of the edge of the exclusion.
+    resume
+        Write the cube piece by piece, go on with one that was begun, and show a bar.
+    update
+        As `resume`, and accept other runs than the cube was begun with.
 
     Returns
     -------
@@ -78,7 +90,8 @@ def write_products(analysis: Analysis, outdir: Any, *, overwrite: bool = False, 
     Notes
     -----
     Products get their names when all of them are complete: after an error the folder is as it was. A kill leaves a
-    folder ``.xgamma-run-...`` in it, which can be deleted.
+    folder ``.xgamma-run-...`` in it, which can be deleted. With `resume` the cube has its name at once and stays after
+    a stop; nobody can open it before it is complete.
     """
     config = analysis.config
     missing = [n for n in ("counts", "background") if n not in config.datasets.map_selection]
@@ -86,12 +99,22 @@ def write_products(analysis: Analysis, outdir: Any, *, overwrite: bool = False, 
         msg = f"datasets.map_selection lacks {missing}, which the excess map needs"
         raise ValueError(msg)
     folder = expand_path(outdir).absolute()
-    # with the log as with Dask's threads: what the configuration says holds for this run
-    with _folder(folder), logging_to(config.general.log), _threads(config.general.n_jobs):
-        targets = {name: check_target(folder / file, overwrite) for name, file in FILES.items()}
+    resume = resume or update
+    # with the log as with Dask's scheduler: what the configuration says holds for this run
+    with (
+        _folder(folder),
+        logging_to(config.general.log),
+        scheduled(config.scheduler, config.general.n_jobs),
+    ):
+        targets = {
+            name: check_target(folder / file, overwrite or (resume and name == "cube")) for name, file in FILES.items()
+        }
         with _staging(folder) as staging:
-            made, table = _make(analysis, staging, regions)
+            cube = targets["cube"] if resume else staging / FILES["cube"]
+            made, table = _make(analysis, staging, regions, cube, {"resume": resume, "update": update})
             for name, file in made.items():
+                if file == targets[name]:
+                    continue
                 with atomic_path(targets[name], overwrite) as temporary:
                     file.rename(temporary)
             for name in set(targets) - set(made):
@@ -126,26 +149,17 @@ def _staging(folder: Path) -> Iterator[Path]:
         remove(staging)
 
 
-@contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """Limit Dask to a number of threads; a cluster that is connected keeps its own workers."""
-    if number is None:
-        yield
-        return
-    log.info("%d thread%s (general.n_jobs)", number, "" if number == 1 else "s")
-    with dask.config.set(num_workers=number):
-        yield
-
-
-def _make(analysis: Analysis, folder: Path, regions: Any) -> tuple[dict[str, Path], xr.Dataset]:
-    """Write all products to a folder; return them by name, and the table of numbers."""
-    files = {name: folder / file for name, file in FILES.items()}
+def _make(
+    analysis: Analysis, folder: Path, regions: Any, store: Path, writing: dict[str, bool]
+) -> tuple[dict[str, Path], xr.Dataset]:
+    """Write the cube to a store and all other products to a folder; return them by name, and the table of numbers."""
+    files = {name: folder / file for name, file in FILES.items()} | {"cube": store}
     cube = analysis.reduce()
     if "obs" in cube.dims:
         cube = stack(cube, "obs")
     cube.attrs["config"] = json.dumps(to_mapping(analysis.config), default=str)
     log.info("reducing %d runs", len(analysis.observations))
-    to_zarr(cube, files["cube"])
+    to_zarr(cube, files["cube"], **writing, **({"dtype": "float64", "progress": True} if writing["resume"] else {}))
     cube = open_cube(files["cube"])
     to_fits(cube, files["cube_fits"])
     log.info("making excess and significance maps")

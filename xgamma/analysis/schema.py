@@ -25,6 +25,7 @@ __all__ = [
     "key",
     "list_of",
     "mapping",
+    "memory",
     "nearest",
     "positive_angle",
     "text",
@@ -199,6 +200,19 @@ def whole_number(value: Any, where: str) -> int:
         msg = f"{where}={value!r} must be a whole number of at least 1"
         raise ValueError(msg)
     return int(value)
+
+
+def memory(value: Any, where: str) -> str:
+    """Check a size of memory; it stays text."""
+    from dask.utils import parse_bytes
+
+    try:
+        if isinstance(value, bool) or not parse_bytes(value) > 0:
+            raise ValueError
+    except (ValueError, TypeError, AttributeError) as error:
+        msg = f"{where}={value!r} must be a size of memory, for example '2 GiB'"
+        raise ValueError(msg) from error
+    return str(value)
 
 
 def angle(value: Any, where: str) -> str:

@@ -45,7 +45,7 @@ def no_pictures(monkeypatch):
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """Products of the small analysis in two energy groups."""
-    from conftest import SMALL, merged
+    from small_analysis import SMALL, merged
 
     edges = {"energy_edges": {"min": "0.5 TeV", "max": "50 TeV", "nbins": 2}}
     config = read_config(merged(SMALL, {"excess_map": edges}))

@@ -67,7 +67,7 @@ def test_cta(gammapy_data):
     run = store.get(110380)
     # the paths climb out of the folder of the index
     assert Path(run.location("aeff").path).resolve() == (
-        gammapy_data / "cta-1dc/caldb/data/cta/1dc/bcf/South_z20_50h/irf_file.fits"
+        gammapy_data.resolve() / "cta-1dc/caldb/data/cta/1dc/bcf/South_z20_50h/irf_file.fits"
     )
     assert run.location("psf").hdu_class == "psf_3gauss"
     assert run.events.sizes["event"] == 106217

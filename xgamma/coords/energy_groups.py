@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any
 
@@ -66,7 +67,7 @@ def energy_groups(cube: xr.Dataset | xr.DataArray, energy_edges: Any = None) -> 
     if moved.any():
         text = ", ".join(f"{a:g} -> {b:g} TeV" for a, b in zip(wanted[moved], edges[index][moved], strict=True))
         warnings.warn(f"energy_edges moved to the nearest edges of the cube: {text}", UserWarning, stacklevel=3)
-    groups = [slice(int(a), int(b)) for a, b in zip(index[:-1], index[1:], strict=True)]
+    groups = [slice(int(a), int(b)) for a, b in itertools.pairwise(index)]
     old = cube["energy"].attrs
     interp = old.get("interp", "log")
     return groups, bin_axis(

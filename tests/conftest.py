@@ -6,6 +6,21 @@ import os
 from pathlib import Path
 
 import pytest
+from astropy.utils import iers
+from hypothesis import settings
+
+# how long one example takes says more about the machine than about the code
+settings.register_profile("xgamma", deadline=None)
+settings.load_profile("xgamma")
+
+# several folders have a conftest.py; as a source of examples they would clash by their name
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+
+# no test fetches anything: the tables of earth rotation are those that come with astropy
+iers.conf.auto_download = False
+
+# no window opens in a test; set before matplotlib is imported by anybody
+os.environ.setdefault("MPLBACKEND", "Agg")
 
 #: Where the public data sets lie in a developer's checkout, if GAMMAPY_DATA does not say.
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "gammapy-data"

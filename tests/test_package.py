@@ -28,7 +28,7 @@ def distribution_name(requirement: str) -> str:
 def third_party_imports() -> dict[str, set[str]]:
     """Every imported distribution of others, with the modules that import it."""
     found: dict[str, set[str]] = {}
-    for path in PACKAGE.rglob("*.py"):
+    for path in set(PACKAGE.rglob("*.py")) - {PACKAGE / "conftest.py"}:  # which is not installed
         for node in ast.walk(ast.parse(path.read_text(), str(path))):
             names = []
             if isinstance(node, ast.Import):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -188,6 +189,13 @@ def _bar(total: int, show: bool) -> Iterator[Callable[[], None]]:
     if not show:
         yield lambda: None
         return
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal or console.is_jupyter:
+        # a moving bar makes a mess of logs, and in notebooks needs a package of its own
+        yield _Lines(total)
+        return
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -198,6 +206,29 @@ def _bar(total: int, show: bool) -> Iterator[Callable[[], None]]:
     )
 
     columns = [TextColumn("writing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
-    with Progress(*columns) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task("writing", total=total)
         yield lambda: bar.advance(task)
+
+
+class _Lines:
+    """Progress in lines, one for each tenth of the way."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.start = total, 0, time.monotonic()
+
+    def __call__(self) -> None:
+        """Count one piece more."""
+        before, self.done = self.done, self.done + 1
+        if 10 * self.done // self.total == 10 * before // self.total:
+            return
+        elapsed = time.monotonic() - self.start
+        left = elapsed * (self.total - self.done) / self.done
+        words = f"writing {self.done}/{self.total} after {_clock(elapsed)}"
+        sys.stdout.write(f"{words}, about {_clock(left)} left\n" if self.done < self.total else f"{words}\n")
+        sys.stdout.flush()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

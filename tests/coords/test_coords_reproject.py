@@ -39,6 +39,13 @@ def header_wcs(obj):
     return WCS(grid.frame.header(grid.y.start, grid.x.start))
 
 
+def assert_same(tiles: xr.DataArray, whole: xr.DataArray) -> None:
+    """Equal to rounding: with the length of an array numpy changes which of its loops a pixel falls into."""
+    xr.testing.assert_allclose(tiles, whole, rtol=1e-12, atol=0)
+    assert tiles.attrs == whole.attrs
+    assert tiles.name == whole.name
+
+
 class TestValues:
     @pytest.mark.parametrize(("method", "order"), [("bilinear", "bilinear"), ("nearest", "nearest-neighbor")])
     def test_equals_reproject_interp(self, method, order):
@@ -220,14 +227,14 @@ class TestTiles:
         if method == "exact":  # sums of a window start elsewhere
             xr.testing.assert_allclose(new.load(), whole, rtol=1e-10)
         else:
-            xr.testing.assert_identical(new.load(), whole)
+            assert_same(new.load(), whole)
 
     def test_chunks_of_the_target(self):
         target = xg.sky_grid(CENTER, "2 deg", "0.1 deg")
         lazy = target.assign(a=(("y", "x"), np.zeros((20, 20)))).chunk(y=7, x=20)
         new = reproject(gaussian_map(), lazy)
         assert new.chunksizes["y"] == (7, 7, 6)
-        xr.testing.assert_identical(new.load(), reproject(gaussian_map(), target))
+        assert_same(new.load(), reproject(gaussian_map(), target))
 
     def test_a_task_gets_its_window_only(self):
         """No task holds an array larger than some chunks, nor a WCS."""
@@ -246,7 +253,7 @@ class TestTiles:
     def test_tiles_that_show_nothing(self):
         new = reproject(gaussian_map().chunk(y=10, x=10), xg.sky_grid(CENTER, "20 deg", "0.5 deg"))
         assert np.isnan(new[0, 0, 0].values)
-        xr.testing.assert_identical(new.load(), reproject(gaussian_map(), xg.sky_grid(CENTER, "20 deg", "0.5 deg")))
+        assert_same(new.load(), reproject(gaussian_map(), xg.sky_grid(CENTER, "20 deg", "0.5 deg")))
 
 
 class TestWholeSky:
@@ -269,7 +276,7 @@ class TestWholeSky:
 
     def test_chunked_equals_unchunked_over_the_seam(self, sky):
         target = xg.sky_grid(SkyCoord(180, 0, unit="deg", frame="galactic"), "30 deg", "0.5 deg", proj="TAN")
-        xr.testing.assert_identical(reproject(sky.chunk(y=50, x=70), target).load(), reproject(sky, target))
+        assert_same(reproject(sky.chunk(y=50, x=70), target).load(), reproject(sky, target))
 
     def test_onto_aitoff_is_nan_outside_of_the_sky(self, sky):
         frame = SkyFrame.create(0.0, 0.0, 2.0, "AIT", "icrs")
@@ -280,7 +287,7 @@ class TestWholeSky:
         assert nan[0, 0]
         assert not nan[45, 90]
         tiles = reproject(sky.chunk(y=40, x=40), target)
-        xr.testing.assert_identical(tiles.load(), new)
+        assert_same(tiles.load(), new)
 
 
 class TestRefusals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 
 import numpy as np
 import pytest
@@ -94,9 +95,12 @@ values = st.one_of(st.booleans(), st.integers(-(2**62), 2**62), st.floats(allow_
 @given(st.dictionaries(keys, values, max_size=8))
 def test_headers_are_parsed_as_astropy_does(cards):
     header = fits.Header()
-    for key, value in cards.items():
-        header[key] = (value, "a comment / with a slash")
-    block = header.tostring().encode()
+    with warnings.catch_warnings():
+        # astropy cuts a comment for which a long text leaves no room, and says so
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        for key, value in cards.items():
+            header[key] = (value, "a comment / with a slash")
+        block = header.tostring().encode()
     if b"CONTINUE" in block:
         with pytest.raises(UnusualError):
             parse_header(block)

@@ -18,6 +18,7 @@ from regions import CircleSkyRegion
 import xgamma as xg
 from xgamma.coords.bins import bin_axis
 from xgamma.coords.grid import sky_grid
+from xgamma.dl3.cache import DEFAULT_BYTES, set_cache_size
 
 CENTER = SkyCoord(150.6, -24.6, unit="deg")
 OPTIONS = {
@@ -41,8 +42,10 @@ sys.addaudithook(watch)
 
 @pytest.fixture
 def files():
-    """Data files that anything in this process opens during the test."""
+    """Data files that anything in this process opens during the test; what earlier tests read is forgotten."""
     global opened
+    set_cache_size(0)
+    set_cache_size(DEFAULT_BYTES)
     opened = []
     yield lambda: [f for f in opened if ".fits" in f]
     opened = None
@@ -111,6 +114,16 @@ def test_files_are_opened_once(survey, files):
     events = [f for f in files() if "run_" in f]
     # maps and numbers of a run come from one task: its file is opened once
     assert len(events) == len(set(events)) == 3
+
+
+def test_tiles_share_what_a_process_has_read(survey, files):
+    """Each run touches several tiles; its file is opened for its numbers and for its events, not for each tile."""
+    cube = xg.reduce(survey.observations[:3], make_grid(), offset_max="1.5 deg", chunks={"y": 10, "x": 10})
+    with dask.config.set(scheduler="sync"):
+        cube.load()
+    events = [f for f in files() if "run_" in f]
+    assert len(set(events)) == 3
+    assert len(events) <= 6
 
 
 def test_what_is_not_asked_for_is_not_read(survey, files):

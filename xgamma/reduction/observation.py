@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Callable, Hashable
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
@@ -24,6 +26,10 @@ from xgamma.reduction.settings import ReduceSettings
 
 __all__ = ["Run"]
 
+T = TypeVar("T")
+
+#: HDU types that the numbers of a run come from.
+NUMBERS = ("events", "gti", "pointing")
 
 class Run:
     """A run whose files are open: each number and response is read once, when first asked for.
@@ -38,12 +44,32 @@ class Run:
 
     def __init__(self, files: ObservationFiles, settings: ReduceSettings) -> None:
         self.files, self.settings = files, settings
+        self._tables: dict[str, xr.DataArray] = {}
+
+    @functools.cached_property
+    def _key(self) -> tuple[Hashable, ...]:
+        observation = self.files.observation
+        files = dict.fromkeys(h.file for h in observation.hdus if h.hdu_type in NUMBERS)
+        return observation.__dask_tokenize__(), *(file_key(file) for file in files)
+
+    def _shared(self, name: str, make: Callable[[], T], *more: Hashable) -> T:
+        """Return what all tiles that the run touches need; it stays in the cache of the process."""
+        try:
+            key = (f"run {name}", *self._key, *more)
+        except OSError:
+            return make()  # opening the file says what is wrong
+        return cache().get(key, make, lambda value: 1000 + int(getattr(value, "nbytes", 0)))
 
     @functools.cached_property
     def gti(self) -> np.ndarray:
         """Good time intervals, shape (n, 2), seconds since J2000.0 (TT)."""
+        return self._shared("gti", self._read_gti)
+
+    def _read_gti(self) -> np.ndarray:
         gti = self.files.gti()
-        return np.stack([gti["gti_start"].values, gti["gti_stop"].values], axis=-1)
+        intervals = np.stack([gti["gti_start"].values, gti["gti_stop"].values], axis=-1)
+        intervals.setflags(write=False)
+        return intervals
 
     @functools.cached_property
     def ontime(self) -> float:
@@ -53,7 +79,7 @@ class Run:
     @functools.cached_property
     def livetime(self) -> float:
         """Ontime without dead time in s: the exposure's time."""
-        return self.files.livetime()
+        return self._shared("livetime", self.files.livetime)
 
     @functools.cached_property
     def tmid(self) -> float:
@@ -65,6 +91,9 @@ class Run:
         """Pointing at the middle of the run, ICRS degrees."""
         if not len(self.gti):
             return np.nan, np.nan
+        return self._shared("pointing", self._read_pointing)
+
+    def _read_pointing(self) -> tuple[float, float]:
         ra, dec = self.files.pointing().icrs(self.tmid)
         return float(ra), float(dec)
 
@@ -78,7 +107,9 @@ class Run:
         """Array slices of the whole grid that this run fills; none if it has no good time."""
         if not len(self.gti):
             return []
-        return footprint(self.settings.grid, *self.pointing, self.settings.offset_max)
+        grid, limit = self.settings.grid, self.settings.offset_max
+        parts = self._shared("footprint", lambda: footprint(grid, *self.pointing, limit), grid, limit)
+        return list(parts)
 
     @functools.cached_property
     def middle(self) -> np.ndarray:
@@ -95,9 +126,11 @@ class Run:
 
     def table(self, hdu_type: str) -> xr.DataArray:
         """Return a response that is one table: effective area, energy dispersion, background."""
-        response = self.files.irf(hdu_type)
-        assert isinstance(response, xr.DataArray)
-        return response
+        if hdu_type not in self._tables:
+            response = self.files.irf(hdu_type)
+            assert isinstance(response, xr.DataArray)
+            self._tables[hdu_type] = response
+        return self._tables[hdu_type]
 
     def offset(self, vectors: np.ndarray) -> np.ndarray:
         """Return separations from the pointing in degrees, NaN outside the sky."""

@@ -328,8 +328,8 @@ class Scheduler:
 
     def validate(self, where: str) -> None:
         """Check that the keys are those of the type."""
-        allowed = {"threads": ("workers",), "processes": ("workers",), "address": ("address",)}
-        allowed["local"] = ("workers", "threads_per_worker", "memory_limit")
+        allowed: dict[str, tuple[str, ...]] = {"threads": ("workers",), "processes": ("workers",)}
+        allowed |= {"address": ("address",), "local": ("workers", "threads_per_worker", "memory_limit")}
         for name in ("workers", "threads_per_worker", "memory_limit", "address"):
             if getattr(self, name) is not None and name not in allowed.get(self.type or "", ()):
                 types = [t for t, names in allowed.items() if name in names]

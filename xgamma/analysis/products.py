@@ -100,6 +100,7 @@ def write_products(
         raise ValueError(msg)
     folder = expand_path(outdir).absolute()
     resume = resume or update
+    writing = {"resume": True, "update": update, "dtype": "float64", "progress": True} if resume else {}
     # with the log as with Dask's scheduler: what the configuration says holds for this run
     with (
         _folder(folder),
@@ -111,7 +112,7 @@ def write_products(
         }
         with _staging(folder) as staging:
             cube = targets["cube"] if resume else staging / FILES["cube"]
-            made, table = _make(analysis, staging, regions, cube, {"resume": resume, "update": update})
+            made, table = _make(analysis, staging, regions, cube, writing)
             for name, file in made.items():
                 if file == targets[name]:
                     continue
@@ -150,7 +151,7 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 def _make(
-    analysis: Analysis, folder: Path, regions: Any, store: Path, writing: dict[str, bool]
+    analysis: Analysis, folder: Path, regions: Any, store: Path, writing: dict[str, Any]
 ) -> tuple[dict[str, Path], xr.Dataset]:
     """Write the cube to a store and all other products to a folder; return them by name, and the table of numbers."""
     files = {name: folder / file for name, file in FILES.items()} | {"cube": store}
@@ -159,7 +160,8 @@ def _make(
         cube = stack(cube, "obs")
     cube.attrs["config"] = json.dumps(to_mapping(analysis.config), default=str)
     log.info("reducing %d runs", len(analysis.observations))
-    to_zarr(cube, files["cube"], **writing, **({"dtype": "float64", "progress": True} if writing["resume"] else {}))
+    # with as many digits in pieces as at once
+    to_zarr(cube, files["cube"], **writing)
     cube = open_cube(files["cube"])
     to_fits(cube, files["cube_fits"])
     log.info("making excess and significance maps")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dask
 
@@ -56,9 +57,11 @@ def scheduled(section: Scheduler, n_jobs: int | None = None) -> Iterator[None]:
         with dask.config.set({} if n_jobs is None else {"num_workers": n_jobs}):
             yield
     else:
-        number = {} if section.workers is None else {"num_workers": section.workers}
-        log.info("Dask works with %s", section.type if not number else f"{section.workers} {section.type}")
-        with dask.config.set(scheduler=section.type, **number):
+        settings: dict[str, Any] = {"scheduler": section.type}
+        if section.workers is not None:
+            settings["num_workers"] = section.workers
+        log.info("Dask works with %s", " ".join(str(v) for v in reversed(settings.values())))
+        with dask.config.set(settings):
             yield
 
 

@@ -177,7 +177,7 @@ def plan_survey(
     parts = _parts(dataset)
     peak = PROCESS_BYTES + per_worker * _peak_bytes(dataset, parts, task)
     chosen = list(observations)[:: max(1, len(list(observations)) // max(calibrate, 1))][:calibrate]
-    values = {
+    values: dict[str, Any] = {
         "n_runs": len(_run_labels(cube)),
         "n_tiles": len(sky),
         "n_touched": sum(p.runs > 0 for p in sky),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dask
 import pytest
+import xarray as xr
 from same_store import assert_same_store
 from survey_driver import OPTIONS
 
@@ -241,3 +242,28 @@ def test_no_run_is_left(runs_folder, survey_grid, tmp_path):
         file.unlink()
     with pytest.raises(ValueError, match="no run is left"):
         write_survey(runs, survey_grid, tmp_path / "a.zarr", on_fault="leave out", **OPTIONS)
+
+
+def test_a_stopped_update_is_refused_until_it_is_complete(survey_grid, undisturbed, tmp_path, monkeypatch):
+    """Also where arrays along the good time intervals get another shape."""
+    from xgamma.io import marker
+
+    store = tmp_path / "a.zarr"
+    runs = xg.open_store(SAMPLE).observations
+    write_survey(runs[:-1], survey_grid, store, **OPTIONS)
+
+    def fails(*args, **kwargs):
+        msg = "stopped"
+        raise KeyboardInterrupt(msg)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(marker, "write_piece", fails)
+        with pytest.raises(KeyboardInterrupt):
+            write_survey(runs, survey_grid, store, update=True, **OPTIONS)
+    with pytest.raises(OSError, match="not finished"):
+        xg.open_cube(store)
+    assert not Path(f"{store}.lock").exists()
+    write_survey(runs, survey_grid, store, update=True, **OPTIONS)
+    assert_same_store(store, undisturbed)
+    # a warning, which is an error here, would say that the metadata are not in one file
+    assert xr.open_zarr(store).sizes == xg.open_cube(undisturbed).sizes

@@ -65,7 +65,7 @@ def write_piece(
         stored += values.nbytes
     line = {
         "runs": piece.runs,
-        "seconds": round(float(sum(np.sum(c) for c in costs)), 4),
+        **({"seconds": round(float(sum(np.sum(c) for c in costs)), 4)} if costs else {}),
         "write_seconds": round(time.perf_counter() - start, 4),
         "bytes": stored,
         "time": round(time.time(), 3),

@@ -257,6 +257,8 @@ def _reopen(
             if name in root:
                 del root[name]
         part = dataset[changed].drop_vars(list(dataset.coords), errors="ignore")
+        # xarray replaces the attributes of the store by those of what it writes
+        part.attrs = {**root.attrs.asdict(), INCOMPLETE: 1}
         part.to_zarr(
             place.text,
             mode="a",

@@ -10,6 +10,7 @@ import numpy as np
 
 from xgamma.coords.sky import SkyGrid
 from xgamma.dl3.observation import Observation
+from xgamma.reduction.allocator import keep_freed_memory
 from xgamma.reduction.footprint import check_plan, footprint, overlap
 from xgamma.reduction.irf_pixels import nearest_pixels
 from xgamma.reduction.observation import Run
@@ -66,6 +67,7 @@ def reduce_maps(
 @contextmanager
 def opened(observation: Observation, settings: ReduceSettings) -> Iterator[Run]:
     """Open the files of a run; whatever fails in them, the error names the run and its files."""
+    keep_freed_memory()
     try:
         with observation.open() as files:
             yield Run(files, settings)

@@ -349,7 +349,7 @@ class PixelGeometry:
         return PixelGeometry(self.vectors[y, x], self.solid_angle[y, x])
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=4)  # 32 bytes a pixel each: 8 MB for a tile of 500 x 500
 def pixel_geometry(frame: SkyFrame, y: range, x: range) -> PixelGeometry:
     """Return positions and solid angles of the pixels `y` times `x` of `frame`."""
     lon, lat = frame.pixel_to_sky(*np.meshgrid(np.asarray(y), np.asarray(x), indexing="ij"))

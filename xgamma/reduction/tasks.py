@@ -101,40 +101,34 @@ def _fill(run: Run, tile: Tile, part: SkyGrid, maps: Arrays, *, stack: bool) -> 
     if part.shape != run.settings.grid.shape:
         check_plan(run.settings.grid, run.files.observation, run.pointing, run.settings.offset_max)
     for window in overlap(run.footprint, tile):
-        made = _window_maps(run, part, window)
-        targets = {name: maps[name][:, window[0], window[1]] for name in made}
-        if stack:
-            _apply_mask(made)
-            _add_to(targets, made)
-            continue
-        for name, values in made.items():
-            targets[name][:] = values
+        unsafe: np.ndarray | None = None
+        for name, values in _window_maps(run, part, window):
+            if name == "mask_safe":
+                unsafe = ~values
+            elif stack:
+                assert unsafe is not None
+                # per voxel; the exposure, which has other energies, per pixel
+                np.copyto(values, 0.0, where=unsafe.all(axis=0) if name == "exposure" else unsafe)
+            target = maps[name][:, window[0], window[1]]
+            combine: Callable[..., Any] = np.logical_or if values.dtype == bool else np.add
+            combine(target, values, out=target)
+            del values
 
 
-def _window_maps(run: Run, part: SkyGrid, window: Tile) -> Arrays:
+def _window_maps(run: Run, part: SkyGrid, window: Tile) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the maps of a run one after the other, the safe mask first: no two of them need memory at once."""
     settings = run.settings
     geometry = part.geometry.window(*window)
     offset = run.offset(geometry.vectors)
-    made: Arrays = {}
-    if "counts" in settings.selection:
-        made["counts"] = run.counts(part.tile(*window))
-    if "exposure" in settings.selection:
-        made["exposure"] = run.exposure(offset)
     background = run.background(geometry, offset) if "background" in settings.selection else None
+    yield "mask_safe", safe_mask(run, offset, background)
     if background is not None:
-        made["background"] = background
-    made["mask_safe"] = safe_mask(run, offset, background)
-    return made
-
-
-def _apply_mask(maps: Arrays) -> None:
-    """Leave out what is not safe, before runs are added: per voxel, the exposure per pixel."""
-    mask = maps["mask_safe"]
-    for name in ("counts", "background"):
-        if name in maps:
-            maps[name] *= mask
-    if "exposure" in maps:
-        maps["exposure"] *= mask.any(axis=0)
+        yield "background", background
+        del background
+    if "counts" in settings.selection:
+        yield "counts", run.counts(part.tile(*window))
+    if "exposure" in settings.selection:
+        yield "exposure", run.exposure(offset)
 
 
 def reduce_responses(

@@ -199,7 +199,7 @@ def test_with_a_client_and_a_killed_worker(tmp_path):
     from distributed import Client, LocalCluster
 
     store = tmp_path / "a.zarr"
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
         pids = client.run(os.getpid)
         log = tmp_path / "log"
 

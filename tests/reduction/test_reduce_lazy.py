@@ -216,7 +216,7 @@ def test_processes_and_clusters(survey):
     for actual, truth in zip(dask.compute(*lazy, scheduler="processes", num_workers=2), expected, strict=True):
         assert_same(actual, truth)
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", processes=True) as cluster,
         Client(cluster) as client,
     ):
         for actual, truth in zip(client.gather(client.compute(lazy)), expected, strict=True):

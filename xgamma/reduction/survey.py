@@ -14,6 +14,7 @@ from xgamma.dl3.store import Observations
 from xgamma.io.provenance import provenance
 from xgamma.reduction.builder import Builder
 from xgamma.reduction.footprint import plan_pointing, tiles_of_runs
+from xgamma.reduction.response_size import warn_large_responses
 from xgamma.reduction.run_background import PreparedBackground, RunBackground, check_background
 from xgamma.reduction.settings import DEFAULT_SELECTION, ReduceSettings, reduce_settings
 
@@ -89,7 +90,8 @@ def reduce(
     Warns
     -----
     UserWarning
-        Runs that do not touch the grid or lack a response are left out and named.
+        Runs that do not touch the grid or lack a response are left out and named. PSF and energy dispersion that
+        take more than 256 MiB and more than a tenth of the maps.
 
     Notes
     -----
@@ -98,6 +100,11 @@ def reduce(
     cube has a background, voxels in which it is not positive are never safe. Stacking adds counts and
     background per safe voxel, exposure per pixel that is safe at any energy, and averages responses
     weighted by exposure.
+
+    PSF and energy dispersion of a survey are kept on the coarse grid (`irf_binsize` of `sky_grid`), in tiles of
+    24 x 24 of its pixels that are made apart from the maps, and averaged over the runs with their exposure as
+    weight. They change with the offset from the pointings, that is over degrees: choose the coarse pixels such that
+    they take less than a tenth of the maps, and a ``rad`` axis that ends where the PSF does.
 
     References
     ----------
@@ -120,6 +127,7 @@ def reduce(
         msg = f"grid={grid!r} must be a grid from xgamma.sky_grid"
         raise TypeError(msg)
     settings = reduce_settings(grid, selection, safe_mask, offset_max, background_oversampling, max_gti)
+    warn_large_responses(settings)
     edges = _tile_edges(settings, chunks)
     given = _runs(observations)
     prepared = _prepare(background, grid, settings, edges)

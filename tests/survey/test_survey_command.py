@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from astropy.coordinates import SkyCoord
 from typer.testing import CliRunner
 
 import xgamma as xg
@@ -170,6 +171,11 @@ def test_simulate_survey_by_command():
     assert output.startswith("6 runs with ")
     store = xg.open_store("out")
     assert len(store.observations) == 6
+    # along the plane
+    info = [run.info for run in store.observations]
+    plane = SkyCoord([i["ra_pnt"] for i in info], [i["dec_pnt"] for i in info], unit="deg").galactic
+    assert np.abs(plane.b.deg).max() < 1.001
+    assert np.ptp(plane.l.wrap_at("180d").deg) > 3
     assert call("check", "out")[0] == 0
     assert call("simulate", "survey", "out")[0] == 1
     code, output = call("simulate", "survey", "other", "--frame", "fk5")
@@ -182,7 +188,10 @@ def test_simulate_survey_by_command():
 
 def test_simulated_regions_are_seeded():
     options = {"n_sources": 2, "ontime": "3 min", "energy_min": "1 TeV"}
-    make = [simulate_region(f"s{k}", (266.4, -29.0), "4 deg", 3, seed=s, **options) for k, s in enumerate((1, 1, 2))]
+    make = [
+        simulate_region(f"s{k}", SkyCoord(266.4, -29.0, unit="deg"), "4 deg", 3, seed=s, **options)
+        for k, s in enumerate((1, 1, 2))
+    ]
     xr.testing.assert_identical(make[0], make[1])
     assert not make[0].simulated.equals(make[2].simulated)
     events = [xg.open_store(f"s{k}").observations[0].events for k in range(2)]
@@ -190,7 +199,7 @@ def test_simulated_regions_are_seeded():
 
 
 def test_random_sources_are_in_the_region_with_fluxes_in_their_range():
-    sources = random_sources((180.0, 0.0), ("20 deg", "4 deg"), 200, seed=5)
+    sources = random_sources(SkyCoord(180, 0, unit="deg"), ("20 deg", "4 deg"), 200, seed=5)
     ra, dec = np.array([s.position for s in sources]).T
     assert (np.abs(ra - 180) < 10.01).all()
     assert (np.abs(dec) < 2.01).all()
@@ -198,6 +207,14 @@ def test_random_sources_are_in_the_region_with_fluxes_in_their_range():
     assert ((flux >= 1.99e-12) & (flux <= 4.01e-11)).all()
     # as many above a flux as its inverse: half of them below twice the lowest
     assert 70 < (flux < 4e-12).sum() < 140
-    assert random_sources((0.0, 0.0), "1 deg", 0) == []
+    assert random_sources(SkyCoord(0, 0, unit="deg"), "1 deg", 0) == []
     with pytest.raises(ValueError, match="at least 0"):
-        random_sources((0.0, 0.0), "1 deg", -1)
+        random_sources(SkyCoord(0, 0, unit="deg"), "1 deg", -1)
+
+
+def test_regions_need_a_position_with_a_frame():
+    with pytest.raises(ValueError, match="must be one SkyCoord"):
+        simulate_region("out", (10.0, 20.0), "4 deg", 2)
+    with pytest.raises(ValueError, match="give angles such as"):
+        simulate_region("out", ("galactic", "ten", "0 deg"), "4 deg", 2)
+    assert not Path("out").exists()

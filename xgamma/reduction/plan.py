@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import getitem
@@ -176,9 +177,11 @@ def plan_survey(
     task = _task_bytes(dataset, options.get("offset_max"), binsize)
     parts = _parts(dataset)
     peak = PROCESS_BYTES + per_worker * _peak_bytes(dataset, parts, task)
-    chosen = list(observations)[:: max(1, len(list(observations)) // max(calibrate, 1))][:calibrate]
+    labels = set(map(str, _run_labels(cube)))
+    touching = [run for run in observations if str(run.obs_id) in labels]
+    chosen = touching[:: max(1, len(touching) // max(calibrate, 1))][:calibrate]
     values: dict[str, Any] = {
-        "n_runs": len(_run_labels(cube)),
+        "n_runs": len(labels),
         "n_tiles": len(sky),
         "n_touched": sum(p.runs > 0 for p in sky),
         "n_pairs": sum(p.runs for p in sky),
@@ -202,8 +205,6 @@ def _pieces(cube: xr.Dataset) -> tuple[xr.Dataset, list[Piece]]:
 
 
 def _run_labels(cube: xr.Dataset) -> list[Any]:
-    import json
-
     labels = cube.attrs.get("obs_ids", [])
     return json.loads(labels) if isinstance(labels, str) else list(labels)
 

@@ -16,7 +16,7 @@ from xgamma.simulate.schedule import Schedule
 from xgamma.simulate.sources import Gaussian, PowerLaw, Source
 from xgamma.simulate.survey import simulate_survey
 
-__all__ = ["random_sources", "simulate_region"]
+__all__ = ["random_sources", "region_positions", "simulate_region"]
 
 #: Range of fluxes at 1 TeV in cm-2 s-1 TeV-1, in which the number of sources falls with the flux.
 FLUXES = (2e-12, 4e-11)
@@ -26,15 +26,15 @@ INDICES = (1.9, 2.7)
 EXTENDED, RADII = 0.4, (0.05, 0.3)
 
 
-def random_sources(center: Any, width: Any, number: int, seed: int = 0) -> list[Source]:
+def random_sources(center: SkyCoord, width: Any, number: int, seed: int = 0) -> list[Source]:
     """Draw sources with power laws over a region; some are extended.
 
     Parameters
     ----------
     center
-        Middle of the region, see `xgamma.simulate.sources.sky_position`.
+        Middle of the region.
     width
-        Width and height of the region.
+        Width and height of the region along the axes of the frame of `center`.
     number
         Number of sources.
     seed
@@ -47,7 +47,7 @@ def random_sources(center: Any, width: Any, number: int, seed: int = 0) -> list[
 
     Examples
     --------
-    >>> [s.name for s in random_sources((83.6, 22.0), "4 deg", 2, seed=1)]
+    >>> [s.name for s in random_sources(SkyCoord(83.6, 22.0, unit="deg"), "4 deg", 2, seed=1)]
     ['source-1', 'source-2']
     """
     if number < 0:
@@ -56,7 +56,7 @@ def random_sources(center: Any, width: Any, number: int, seed: int = 0) -> list[
     if number == 0:
         return []
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(1,))))
-    positions = grid_pointings(center, width, number, seed=int(rng.integers(2**31)))
+    positions = region_positions(center, width, number, seed=int(rng.integers(2**31)))
     low, high = FLUXES
     flux = 1.0 / (1.0 / low - rng.random(number) * (1.0 / low - 1.0 / high))
     index = rng.uniform(*INDICES, number)
@@ -68,6 +68,43 @@ def random_sources(center: Any, width: Any, number: int, seed: int = 0) -> list[
         shape = (Gaussian(f"{radius[k]:.4f} deg"),) if extended[k] else ()
         sources.append(Source(f"source-{k + 1}", position, spectrum, *shape))
     return sources
+
+
+def region_positions(center: SkyCoord, width: Any, number: int, seed: int | None = None) -> list[tuple[float, float]]:
+    """Cover a region with positions, as `xgamma.simulate.pointings.grid_pointings`, along the axes of its frame.
+
+    Parameters
+    ----------
+    center
+        Middle of the region.
+    width
+        Width and height of the region along the axes of the frame of `center`.
+    number
+        Number of positions.
+    seed
+        Draw positions at random; None for a grid.
+
+    Returns
+    -------
+    list of tuple
+        ICRS (ra, dec) in degrees.
+
+    Examples
+    --------
+    >>> center = SkyCoord(0, 0, unit="deg", frame="galactic")
+    >>> found = SkyCoord(region_positions(center, ("90 deg", "0 deg"), 9), unit="deg").galactic
+    >>> bool(abs(found.b.deg).max() < 1e-9), float(found.l.wrap_at("180d").deg.max().round(6))
+    (True, 40.0)
+    """
+    if not isinstance(center, SkyCoord) or not center.isscalar:
+        msg = f"center={center!r} must be one SkyCoord; its frame gives the directions of the region"
+        raise ValueError(msg)
+    spherical = center.spherical
+    middle = (float(spherical.lon.deg), float(spherical.lat.deg))
+    lon, lat = np.array(grid_pointings(middle, width, number, seed=seed)).T
+    frame = center.frame.replicate_without_data()
+    icrs = SkyCoord(lon, lat, unit="deg", frame=frame).icrs
+    return list(zip(icrs.ra.deg.tolist(), icrs.dec.deg.tolist(), strict=True))
 
 
 def simulate_region(
@@ -90,9 +127,9 @@ def simulate_region(
     path
         Folder to make.
     center
-        Middle of the region: what `xgamma.simulate.sources.sky_position` takes, or (frame, lon, lat) as text.
+        Middle of the region: a SkyCoord, or (frame, lon, lat) as text.
     width
-        Width and height of the region that pointings cover.
+        Width and height of the region that pointings cover, along the axes of that frame.
     n_runs
         Number of runs.
     n_sources
@@ -138,7 +175,7 @@ def simulate_region(
         raise ValueError(msg)
     return simulate_survey(
         path,
-        grid_pointings(position, width, n_runs, seed=seed if random else None),
+        region_positions(position, width, n_runs, seed=seed if random else None),
         irfs,
         random_sources(position, width, n_sources, seed),
         seed=seed,
@@ -149,7 +186,7 @@ def simulate_region(
     )
 
 
-def _center(center: Any) -> Any:
+def _center(center: Any) -> SkyCoord:
     if not (isinstance(center, (tuple, list)) and len(center) == 3):
         return center
     frame, lon, lat = center

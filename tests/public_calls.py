@@ -178,6 +178,7 @@ IN_MEMORY: dict[str, Callable[[World], Any]] = {
     "irf.axes:response_axis": lambda w: response_axis("offset", [0.0, 1.0], [1.0, 2.0]),
     "irf.psf:from_gauss": lambda w: psf.from_gauss(),
     "irf.psf:default_rad_axis": lambda w: psf.default_rad_axis(),
+    "reduction.rad:containment_rad_axis": lambda w: xgamma.containment_rad_axis(w.observations, w.grid.energy_true),
     "irf.read:read_irf": lambda w: [w.run.aeff, w.run.edisp, w.run.psf, w.run.bkg],
 }
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from xgamma.plot.sky import plot_map, plot_mask, plot_panels
     from xgamma.plot.strip import plot_strip
     from xgamma.reduction.info import info
+    from xgamma.reduction.rad import containment_rad_axis
     from xgamma.reduction.rebin import rebin, to_image
     from xgamma.reduction.stack import stack
     from xgamma.reduction.survey import reduce
@@ -55,6 +56,7 @@ _NAMES = {
     "Store": "dl3.store",
     "adaptive_ring_background": "background.ring",
     "check_store": "dl3.check",
+    "containment_rad_axis": "reduction.rad",
     "cutout": "coords.cutout",
     "decode": "coords.sky",
     "describe": "io.describe",
@@ -104,6 +106,7 @@ __all__ = [
     "Store",
     "adaptive_ring_background",
     "check_store",
+    "containment_rad_axis",
     "cutout",
     "decode",
     "describe",

@@ -31,6 +31,7 @@ T = TypeVar("T")
 #: HDU types that the numbers of a run come from.
 NUMBERS = ("events", "gti", "pointing")
 
+
 class Run:
     """A run whose files are open: each number and response is read once, when first asked for.
 

@@ -56,7 +56,7 @@ def warn_large_responses(settings: ReduceSettings) -> None:
     size = max(settings.irf_grid.frame.binsize)
     # a binsize of a tenth of a degree or a multiple is easy to remember
     wanted = math.ceil(round(10 * size * np.sqrt(responses / (SHARE * maps)), 6)) / 10
-    rad = "" if "psf" not in settings.selection else ", or a shorter rad= with fewer bins"
+    rad = "" if "psf" not in settings.selection else ", or rad=xgamma.containment_rad_axis(...)"
     msg = (
         f"PSF and energy dispersion take {responses * 8 / 2**30:.2g} GiB, {responses / maps:.0%} of the maps: pass "
         f"irf_binsize='{wanted:g} deg' to xgamma.sky_grid for a tenth{rad}"

@@ -104,7 +104,8 @@ def reduce(
     PSF and energy dispersion of a survey are kept on the coarse grid (`irf_binsize` of `sky_grid`), in tiles of
     24 x 24 of its pixels that are made apart from the maps, and averaged over the runs with their exposure as
     weight. They change with the offset from the pointings, that is over degrees: choose the coarse pixels such that
-    they take less than a tenth of the maps, and a ``rad`` axis that ends where the PSF does.
+    they take less than a tenth of the maps, and a ``rad`` axis that ends where the PSF does
+    (`xgamma.reduction.rad.containment_rad_axis`).
 
     References
     ----------

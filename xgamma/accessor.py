@@ -62,6 +62,7 @@ class GammaDataArray(_Accessor):
     # pictures
     plot = Function("plot.sky:plot_map")
     plot_panels = Function("plot.sky:plot_panels")
+    plot_strip = Function("plot.strip:plot_strip")
     plot_mask = Function("plot.sky:plot_mask")
     plot_significance_distribution = Function("plot.distribution:plot_significance_distribution")
     significance_distribution = Function("estimators.significance:significance_distribution")

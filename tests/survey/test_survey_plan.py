@@ -17,7 +17,7 @@ from xgamma.io.cube import prepare
 from xgamma.io.marker import read_log
 from xgamma.io.pieces import pieces_of
 from xgamma.io.resume import Written
-from xgamma.reduction.plan import SurveyPlan, plan_survey
+from xgamma.reduction.plan import PROCESS_BYTES, SurveyPlan, plan_survey
 from xgamma.reduction.production import write_survey
 
 
@@ -126,7 +126,7 @@ def test_memory_is_right_to_a_factor_of_two(runs, tmp_path):
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-    expected = (plan.memory_per_worker - 250 * 2**20) / plan.threads_per_worker
+    expected = (plan.memory_per_worker - PROCESS_BYTES) / plan.threads_per_worker
     assert 0.5 < peak / expected < 2.0
 
 

@@ -410,9 +410,7 @@ def _to_remote_zarr(dataset: xr.Dataset, place: Location, encoding: dict[Any, di
         fs.rm(path, recursive=True)
     marked = dataset.assign_attrs({INCOMPLETE: 1})
     try:
-        marked.to_zarr(
-            place.text, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, **place.arguments
-        )
+        marked.to_zarr(place.text, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, **place.arguments)
         root = place.group("r+")
         root.attrs.put({k: v for k, v in root.attrs.asdict().items() if k != INCOMPLETE})
         consolidate(place.text, place.options)

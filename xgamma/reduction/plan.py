@@ -26,7 +26,7 @@ __all__ = ["SurveyPlan", "plan_survey"]
 #: Seconds of Dask's scheduler for a task.
 SECONDS_PER_TASK = 1e-3
 #: Bytes of a process before it does anything: the interpreter and the libraries.
-PROCESS_BYTES = 250 * 2**20
+PROCESS_BYTES = 300 * 2**20
 #: Arrays of the size of a plane of a run's window that are in use beside its maps: directions, offsets, weights.
 EXTRA_PLANES = 16
 #: Results that one sum of the tree takes at most.

@@ -300,3 +300,17 @@ def test_msh_15_52(gammapy_data):
         assert float(cube.background.sum()) == pytest.approx(40671.89932626486, rel=1e-7)
         assert sums["acceptance"] == pytest.approx(44754.76198357344, rel=1e-6)
         assert sums["acceptance_off"] == pytest.approx(96374323.43395996, rel=1e-6)
+
+
+def test_all_runs_of_hess_in_the_plane(gammapy_data):
+    """Every run of the release inside a strip of the plane, in tiles of which many are empty."""
+    grid = make_grid(("60 deg", "10 deg"), SkyCoord(340, 0, unit="deg", frame="galactic"), "0.1 deg")
+    runs = xg.open_store(gammapy_data / "hess-dl3-dr1").select(inside=grid)
+    options = {"offset_max": "2.5 deg", "safe_mask": ["offset-max", "aeff-default"]}
+    sources = ["galactic;circle(320.33, -1.19, 0.4)", "galactic;circle(347.3, -0.5, 0.8)"]
+    background = RingBackground(**RING, exclusion=sources)
+    cube = xg.reduce(runs, grid, background=background, chunks={"y": 50, "x": 50}, **options).load()
+    assert_equal(cube, steps(runs, grid, exclusion=sources, options=options).gamma.stack("obs"))
+    assert (
+        float((cube.counts - cube.background).gamma.cutout(SkyCoord(228.5, -59.2, unit="deg"), "0.6 deg").sum()) > 500
+    )

@@ -15,6 +15,7 @@ from astropy.coordinates import SkyCoord
 from xgamma.coords.frame import SkyFrame
 from xgamma.coords.grid import per_tile, sky_array
 from xgamma.coords.sky import SkyGrid, grid_of
+from xgamma.kernels.sphere import separation, to_vectors
 
 if TYPE_CHECKING:
     from regions import PixelRegion, SkyRegion
@@ -229,7 +230,7 @@ def region_mask(obj: xr.Dataset | xr.DataArray, regions: Any) -> xr.DataArray:
     Notes
     -----
     Regions are taken in the plane of the projection, as the `regions` package does: a circle is a
-    circle in pixels with the pixel scale at its centre. A point region is the one pixel that
+    circle in pixels with the mean pixel scale at its centre. A point region is the one pixel that
     contains it. On cylindrical projections regions may cross the seam of the map.
 
     Examples
@@ -255,6 +256,7 @@ def _to_pixel(region: SkyRegion, frame: SkyFrame) -> PixelRegion:
     """Region in the pixel numbers of the frame; a task needs no WCS then."""
     from regions import (
         CirclePixelRegion,
+        CircleSkyRegion,
         CompoundPixelRegion,
         CompoundSkyRegion,
         LineSkyRegion,
@@ -277,6 +279,9 @@ def _to_pixel(region: SkyRegion, frame: SkyFrame) -> PixelRegion:
     if not finite.any():
         # no pixel shows any of it: a region too small to hold one, far away
         return CirclePixelRegion(PixCoord(-1e12, -1e12), 1e-12, meta=region.meta)
+    if isinstance(region, CircleSkyRegion):
+        radius = region.radius.to_value("deg") / _local_scale(frame, float(y[0]), float(x[0]))
+        return CirclePixelRegion(PixCoord(float(x[0]), float(y[0])), radius, meta=region.meta)
     if not isinstance(region, PolygonSkyRegion):
         return region.to_pixel(frame.wcs)
     if not finite.all():
@@ -286,6 +291,21 @@ def _to_pixel(region: SkyRegion, frame: SkyFrame) -> PixelRegion:
         # corners on the turn of the first one, or the polygon would span the whole sky
         x = x - frame.period * np.round((x - x[0]) / frame.period)
     return PolygonPixelRegion(PixCoord(x, y), meta=region.meta)
+
+
+def _local_scale(frame: SkyFrame, y: float, x: float) -> float:
+    """Mean pixel size in degrees at a pixel position: the root of its solid angle.
+
+    Taken here, because versions of the regions package differ in it, and newer ones refuse the seam of a map.
+    """
+    sides = []
+    for step_y, step_x in ((0.5, 0.0), (0.0, 0.5)):
+        ends = to_vectors(*frame.pixel_to_sky(y + step_y * np.array([-1, 0, 1]), x + step_x * np.array([-1, 0, 1])))
+        halves = 2.0 * separation(ends[:-1], ends[1:])
+        # at the limb of a projection one half has no sky
+        sides.append(float(np.nanmean(halves)) if np.isfinite(halves).any() else np.nan)
+    mean = float(np.sqrt(np.prod(sides)))
+    return mean if np.isfinite(mean) and mean > 0 else float(np.sqrt(np.prod(frame.binsize)))
 
 
 def _mask_tile(grid: SkyGrid, pixel_regions: list[PixelRegion]) -> np.ndarray:

@@ -38,11 +38,14 @@ if TYPE_CHECKING:
     from xgamma.plot.sky import plot_map, plot_mask, plot_panels
     from xgamma.plot.strip import plot_strip
     from xgamma.reduction.info import info
+    from xgamma.reduction.plan import plan_survey
+    from xgamma.reduction.production import write_survey
     from xgamma.reduction.rad import containment_rad_axis
     from xgamma.reduction.rebin import rebin, to_image
     from xgamma.reduction.stack import stack
     from xgamma.reduction.survey import reduce
     from xgamma.simulate.events import simulate_events
+    from xgamma.simulate.region import simulate_region
     from xgamma.simulate.survey import simulate_survey
 
 #: Where the public names live; each is imported when it is first used.
@@ -68,6 +71,7 @@ _NAMES = {
     "info": "reduction.info",
     "open_cube": "io.cube",
     "open_store": "dl3.store",
+    "plan_survey": "reduction.plan",
     "plot_map": "plot.sky",
     "plot_mask": "plot.sky",
     "plot_panels": "plot.sky",
@@ -86,6 +90,7 @@ _NAMES = {
     "separation": "coords.grid",
     "significance_distribution": "estimators.significance",
     "simulate_events": "simulate.events",
+    "simulate_region": "simulate.region",
     "simulate_survey": "simulate.survey",
     "sky_grid": "coords.grid",
     "smooth": "coords.smooth",
@@ -94,6 +99,7 @@ _NAMES = {
     "to_image": "reduction.rebin",
     "write_cube": "io.cube",
     "write_map": "io.fits_write",
+    "write_survey": "reduction.production",
 }
 
 __all__ = [
@@ -118,6 +124,7 @@ __all__ = [
     "info",
     "open_cube",
     "open_store",
+    "plan_survey",
     "plot_map",
     "plot_mask",
     "plot_panels",
@@ -136,6 +143,7 @@ __all__ = [
     "separation",
     "significance_distribution",
     "simulate_events",
+    "simulate_region",
     "simulate_survey",
     "sky_grid",
     "smooth",
@@ -144,6 +152,7 @@ __all__ = [
     "to_image",
     "write_cube",
     "write_map",
+    "write_survey",
 ]
 
 

@@ -130,7 +130,7 @@ def plan_survey(
 
     Parameters
     ----------
-    observations, grid, **options
+    observations, grid
         As `xgamma.reduction.survey.reduce` takes them.
     calibrate
         Runs to reduce here, for the time of a tile and a run; two are enough. Their files are read.
@@ -138,6 +138,8 @@ def plan_survey(
         Angle over which rings or discs of later maps reach; tiles that are small beside it are warned of.
     dtype
         Type of the maps on disk.
+    **options
+        Further arguments of `reduce`.
 
     Returns
     -------

@@ -41,7 +41,7 @@ def write_survey(
 
     Parameters
     ----------
-    observations, grid, **options
+    observations, grid
         As `reduce` takes them.
     store
         Folder or URL of the Zarr store.
@@ -52,6 +52,8 @@ def write_survey(
         As `xgamma.io.cube.to_zarr` takes them.
     dry_run
         Compute and write nothing, and return what it would take: see `xgamma.reduction.plan.plan_survey`.
+    **options
+        Further arguments of `reduce`.
 
     Returns
     -------

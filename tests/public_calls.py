@@ -209,6 +209,7 @@ INSIDE = {
     "irf.rad_max:rad_max_from_aeff": "needs a point-like response, which the sample has not",
     "simulate.config:simulate_from_config": "its table is tested with the simulation",
     "simulate.events:simulate_events": "its events are tested with the simulation",
+    "simulate.region:simulate_region": "its table is tested with the simulation",
     "simulate.survey:simulate_survey": "its table is tested with the simulation",
 }
 

@@ -66,7 +66,6 @@ SECTIONS = {
     "reduction": "Data reduction",
     "background": "Background",
     "estimators": "Estimators",
-    "models": "Models",
     "plot": "Plots",
     "analysis": "Analysis from a configuration",
     "simulate": "Simulation",

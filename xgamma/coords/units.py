@@ -11,20 +11,6 @@ import xarray as xr
 
 __all__ = ["angle_pair", "canonical_attrs", "conversion_factor", "quantity", "to_unit", "to_value"]
 
-#: Units that xgamma uses inside, by kind of quantity.
-CANONICAL = {
-    "energy": "TeV",
-    "angle": "deg",
-    "time": "s",
-    "effective_area": "cm2",
-    "exposure": "cm2 s",
-    "solid_angle": "sr",
-    "flux": "cm-2 s-1",
-    "dnde": "cm-2 s-1 TeV-1",
-    "eflux": "TeV cm-2 s-1",
-    "background_rate": "s-1 TeV-1 sr-1",
-}
-
 
 @functools.lru_cache(maxsize=512)
 def conversion_factor(unit: str, target: str) -> float:

@@ -65,6 +65,8 @@ SECTIONS = {
     "irf": "Instrument responses",
     "reduction": "Data reduction",
     "background": "Background",
+    "models": "Models",
+    "fit": "Fits",
     "estimators": "Estimators",
     "plot": "Plots",
     "analysis": "Analysis from a configuration",

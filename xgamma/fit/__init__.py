@@ -1,0 +1,1 @@
+"""Fits: predicted counts, likelihoods, minimisers, and what they find."""

@@ -1,0 +1,1 @@
+"""Models of sources: parameters, spectra, positions and shapes, and their files."""

@@ -1,0 +1,228 @@
+"""What spectral, spatial and temporal models have in common: named parameters, their covariance, copies."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Self, cast, overload
+
+import astropy.units as u
+import numpy as np
+from numpy.typing import NDArray
+
+from xgamma.models.covariance import Covariance, covariance_of
+from xgamma.models.parameter import Parameter, Parameters
+
+__all__ = ["Component", "ParameterField"]
+
+
+class ParameterField:
+    """A parameter in the body of a model's class.
+
+    On an instance it is the instance's `Parameter`. Assigning a `Parameter` links it, assigning a number, a
+    quantity or text sets its value (and its unit).
+
+    Parameters
+    ----------
+    value, unit, frozen, min, max
+        Defaults of the parameter. `unit` is also the canonical unit that ``evaluate`` gets.
+    also
+        Other units, of another kind, that the parameter may have; ``evaluate`` gets it in that unit.
+        ``None`` among them stands for any unit.
+    """
+
+    def __init__(
+        self,
+        value: float,
+        unit: str = "",
+        *,
+        frozen: bool = False,
+        min: float = np.nan,  # noqa: A002
+        max: float = np.nan,  # noqa: A002
+        also: tuple[str | None, ...] = (),
+    ) -> None:
+        self.value, self.unit, self.frozen, self.min, self.max, self.also = value, unit, frozen, min, max, also
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> ParameterField: ...
+    @overload
+    def __get__(self, instance: Component, owner: type) -> Parameter: ...
+    def __get__(self, instance: Component | None, owner: type) -> Parameter | ParameterField:
+        return self if instance is None else instance._parameters[self.name]
+
+    def __set__(self, instance: Component, value: Any) -> None:
+        if isinstance(value, Parameter):
+            self.check(value)
+            instance._parameters[self.name] = value
+            return
+        parameter = instance._parameters[self.name]
+        changed = replace(parameter, value=cast("float", value)) if isinstance(value, (str, u.Quantity)) else None
+        if changed is None:
+            parameter.value = parameter._number("value", value)
+            return
+        self.check(changed)
+        parameter.value, parameter.unit = changed.value, changed.unit
+
+    def create(self, value: Any = None) -> Parameter:
+        """Return a new parameter with the defaults, or with another value."""
+        if isinstance(value, Parameter):
+            self.check(value)
+            return value
+        default = Parameter(self.name, self.value, self.unit, self.min, self.max, self.frozen)
+        if value is None:
+            return default
+        # a bare number is in the default's unit; text and quantities bring theirs
+        text = isinstance(value, str)
+        parameter = replace(default, value=value, unit="" if text or isinstance(value, u.Quantity) else self.unit)
+        self.check(parameter)
+        return parameter
+
+    def canonical(self, parameter: Parameter) -> str:
+        """Return the unit in which ``evaluate`` gets a parameter."""
+        unit = u.Unit(parameter.unit)
+        for candidate in (self.unit, *self.also):
+            if candidate is None:
+                return _decomposed(unit)
+            if unit.is_equivalent(candidate):
+                return candidate
+        msg = f"{self.name} has unit {parameter.unit!r}, which cannot be converted to {self.unit!r}"
+        raise u.UnitConversionError(msg)
+
+    def check(self, parameter: Parameter) -> None:
+        """Raise if the unit of a parameter is of another kind."""
+        self.canonical(parameter)
+
+
+def _decomposed(unit: u.UnitBase) -> str:
+    """Unit in TeV, cm, s, sr without a scale, as text."""
+    bases = [u.TeV, u.cm, u.s, u.sr]
+    try:
+        parts = unit.decompose(bases=bases)
+    except u.UnitConversionError:
+        parts = unit.decompose()
+    text: str = u.CompositeUnit(1.0, parts.bases, parts.powers).to_string()
+    return text
+
+
+class Component:
+    """A model with named parameters and a pure function of them.
+
+    Parameters
+    ----------
+    **parameters
+        Values of the parameters: numbers in the default units, quantities, text as ``"0.1 TeV-1"``, or
+        `Parameter` objects (which links models).
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not one of the model's.
+    astropy.units.UnitConversionError
+        If a unit is of another kind than that of the parameter.
+    """
+
+    #: Name in files, and its abbreviation.
+    tag: ClassVar[tuple[str, ...]] = ()
+    _parameters: dict[str, Parameter]
+
+    def __init__(self, **parameters: Any) -> None:
+        fields = self.parameter_fields()
+        unknown = [name for name in parameters if name not in fields]
+        if unknown:
+            msg = f"{type(self).__name__} has no parameter {unknown[0]!r}; its parameters are {list(fields)}"
+            raise TypeError(msg)
+        self._parameters = {name: field.create(parameters.get(name)) for name, field in fields.items()}
+        self._covariance: Covariance | None = None
+
+    @classmethod
+    def parameter_fields(cls) -> Mapping[str, ParameterField]:
+        """Return the declared parameters in order, those of base classes first."""
+        found: dict[str, ParameterField] = {}
+        for base in reversed(cls.__mro__):
+            found |= {name: value for name, value in vars(base).items() if isinstance(value, ParameterField)}
+        return found
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters in order."""
+        return Parameters(self._parameters.values())
+
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """Covariance of all parameters in their units, shape (n, n); 0 for frozen ones."""
+        return covariance_of(self._covariance, list(self.parameters))
+
+    def set_covariance(self, covariance: Covariance | NDArray[np.float64]) -> None:
+        """Set the covariance of the parameters, and their errors.
+
+        Parameters
+        ----------
+        covariance
+            Matrix over all parameters of the model, shape (n, n), or a `Covariance` that may hold others, too.
+        """
+        if not isinstance(covariance, Covariance):
+            covariance = Covariance(tuple(self.parameters), covariance)
+        self._covariance = covariance
+        for parameter, variance in zip(self.parameters, np.diag(covariance.of(self.parameters)), strict=True):
+            parameter.error = float(np.sqrt(variance)) if variance >= 0 else np.nan
+
+    def canonical_units(self) -> dict[str, str]:
+        """Return the unit in which ``evaluate`` gets each parameter."""
+        fields = self.parameter_fields()
+        return {name: fields[name].canonical(p) if name in fields else p.unit for name, p in self._parameters.items()}
+
+    def canonical_factors(self) -> NDArray[np.float64]:
+        """Return what turns each value into canonical units, shape (n,)."""
+        units = self.canonical_units()
+        return np.array([u.Unit(p.unit).to(units[name]) for name, p in self._parameters.items()], float)
+
+    def canonical_values(self) -> dict[str, float]:
+        """Return the values of the parameters in canonical units (TeV, cm, s, deg)."""
+        factors = self.canonical_factors()
+        return {n: p.value * f for (n, p), f in zip(self._parameters.items(), factors, strict=True)}
+
+    def replace_parameter(self, old: Parameter, new: Parameter) -> None:
+        """Put one parameter in the place of another, which links it to where else it stands."""
+        fields = self.parameter_fields()
+        for name, parameter in self._parameters.items():
+            if parameter is old:
+                if name in fields:
+                    fields[name].check(new)
+                self._parameters[name] = new
+
+    def copy(self, **changes: Any) -> Self:
+        """Return an independent copy, with other values for some parameters."""
+        new = copy.deepcopy(self)
+        for name, value in changes.items():
+            if name not in new._parameters:
+                msg = f"{type(self).__name__} has no parameter {name!r}; its parameters are {list(new._parameters)}"
+                raise TypeError(msg)
+            setattr(new, name, value)
+        return new
+
+    def freeze(self) -> None:
+        """Freeze all parameters."""
+        for parameter in self.parameters:
+            parameter.frozen = True
+
+    def unfreeze(self) -> None:
+        """Restore what is frozen by default."""
+        fields = self.parameter_fields()
+        for name, parameter in self._parameters.items():
+            parameter.frozen = fields[name].frozen if name in fields else False
+
+    def __repr__(self) -> str:
+        values = ", ".join(
+            f"{p.name}={p.value:g}{' ' if p.unit else ''}{p.unit}{' (frozen)' if p.frozen else ''}"
+            for p in self.parameters
+        )
+        return f"{type(self).__name__}({values})"
+
+    def _repr_html_(self) -> str:
+        html: str = self.parameters.to_table()._repr_html_()
+        return f"<b>{type(self).__name__}</b>{html}"

@@ -1,0 +1,270 @@
+"""The models of a fit, by name."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, MutableSequence
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, overload
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xgamma.models.covariance import Covariance, covariance_of, labelled_covariance
+from xgamma.models.parameter import Parameter, Parameters
+from xgamma.models.sky_model import Model
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["Models", "as_models"]
+
+
+class Models(MutableSequence[Model]):
+    """Models of sources and backgrounds, in order; by position or by name.
+
+    Parameters
+    ----------
+    models
+        A model, or several.
+
+    Raises
+    ------
+    TypeError
+        If something else than a model is given.
+    ValueError
+        If two models have the same name.
+
+    Examples
+    --------
+    >>> from xgamma.models.power_law import PowerLawSpectralModel
+    >>> from xgamma.models.sky_model import SkyModel
+    >>> models = Models([SkyModel(PowerLawSpectralModel(), name="crab")])
+    >>> models["crab"].spectral.index.value, models.parameters.names
+    (2.0, ['crab.index', 'crab.amplitude', 'crab.reference'])
+    """
+
+    def __init__(self, models: Model | Iterable[Model] = ()) -> None:
+        self._models: list[Model] = []
+        self._covariance: Covariance | None = None
+        for model in [models] if isinstance(models, Model) else models:
+            self.append(model)
+
+    # ------------------------------------------------------------------ a sequence
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.names if isinstance(key, str) else any(key is m for m in self._models)
+
+    @overload
+    def __getitem__(self, key: int | str) -> Any: ...
+    @overload
+    def __getitem__(self, key: slice) -> Models: ...
+    def __getitem__(self, key: int | str | slice) -> Any:
+        if isinstance(key, slice):
+            return Models(self._models[key])
+        return self._models[self._place(key)]
+
+    def __setitem__(self, key: Any, model: Any) -> None:
+        place = self._place(key)
+        self._check(model, [m for i, m in enumerate(self._models) if i != place])
+        self._models[place] = model
+
+    def __delitem__(self, key: Any) -> None:
+        del self._models[self._place(key)]
+
+    def insert(self, index: int, model: Model) -> None:
+        """Insert a model; its name must be new."""
+        self._check(model, self._models)
+        self._models.insert(index, model)
+
+    def _place(self, key: int | str) -> int:
+        if isinstance(key, str):
+            if key not in self.names:
+                msg = f"there is no model {key!r}; there are {self.names}"
+                raise KeyError(msg)
+            return self.names.index(key)
+        return key
+
+    @staticmethod
+    def _check(model: Any, others: Iterable[Model]) -> None:
+        if not isinstance(model, Model):
+            msg = f"{model!r} is not a model: give xgamma.SkyModel(spectral=..., name=...)"
+            raise TypeError(msg)
+        if model.name in [m.name for m in others]:
+            msg = f"there is already a model {model.name!r}; names must be unique: model.copy(name=...)"
+            raise ValueError(msg)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the models."""
+        return [m.name for m in self._models]
+
+    # ------------------------------------------------------------------ parameters
+    @property
+    def parameters(self) -> Parameters:
+        """All parameters, linked ones once, with names as ``"crab.index"``."""
+        names: dict[str, Parameter] = {}
+        for model in self._models:
+            for parameter in model.parameters:
+                name = full = f"{model.name}.{parameter.name}"
+                # a sum of two power laws has two amplitudes: the second is called amplitude_2
+                for number in count(2):
+                    if full not in names:
+                        break
+                    full = f"{name}_{number}"
+                names[full] = parameter
+        return Parameters(names.values(), names)
+
+    @property
+    def covariance(self) -> xr.DataArray:
+        """Covariance of all parameters in their units, with their names; 0 for frozen ones."""
+        parameters = self.parameters
+        return labelled_covariance(parameters, covariance_of(self._covariance, list(parameters)))
+
+    def set_covariance(self, covariance: Covariance | NDArray[np.float64]) -> None:
+        """Set the covariance of all parameters, in all models and their parts, and the parameters' errors.
+
+        Parameters
+        ----------
+        covariance
+            Matrix over `parameters`, shape (n, n), or a `Covariance` over some of them.
+        """
+        if not isinstance(covariance, Covariance):
+            covariance = Covariance(tuple(self.parameters), covariance)
+        self._covariance = covariance
+        for model in self._models:
+            model.set_covariance(covariance)
+
+    def link(self, target: str, *others: str) -> None:
+        """Link parameters: the others become the target.
+
+        Parameters
+        ----------
+        target, others
+            Names as ``"crab.index"``.
+        """
+        wanted = self.parameters[target]
+        for name in others:
+            old = self.parameters[name]
+            for model in self._models:
+                for part in model.components.values():
+                    part.replace_parameter(old, wanted)
+
+    def to_table(self) -> Table:
+        """Return the parameters of all models as an astropy table."""
+        from astropy.table import Table
+
+        table = Table()
+        rows = [(m.name, kind, p) for m in self._models for kind, part in m.components.items() for p in part.parameters]
+        table["model"] = [name for name, _, _ in rows]
+        table["type"] = [kind for _, kind, _ in rows]
+        for column in ("name", "value", "unit", "error", "min", "max", "frozen"):
+            table[column] = [getattr(p, column) for _, _, p in rows]
+        labels: dict[int, list[str]] = {}
+        for name, _, p in rows:
+            labels.setdefault(id(p), []).append(f"{name}.{p.name}")
+        # linked parameters name the first that shares them
+        table["link"] = [labels[id(p)][0] if len(labels[id(p)]) > 1 else "" for _, _, p in rows]
+        return table
+
+    # ------------------------------------------------------------------ choices
+    def select(
+        self, names: str | Iterable[str] | None = None, *, tag: str | None = None, dataset: str | None = None
+    ) -> Models:
+        """Return some of the models: the same objects, not copies.
+
+        Parameters
+        ----------
+        names
+            Names of models, or a part of one: ``"3FHL"`` selects all whose names hold it.
+        tag
+            Type of the model or of one of its parts, as ``"pl"`` or ``"PointSpatialModel"``.
+        dataset
+            Name of a dataset that the models belong to.
+        """
+        chosen = list(self._models)
+        if isinstance(names, str):
+            chosen = [m for m in chosen if names in m.name]
+        elif names is not None:
+            wanted = list(names)
+            for name in wanted:
+                self._place(name)
+            chosen = [m for m in chosen if m.name in wanted]
+        if tag is not None:
+            chosen = [m for m in chosen if tag in m.tag or any(tag in part.tag for part in m.components.values())]
+        if dataset is not None:
+            chosen = [m for m in chosen if m.belongs_to(dataset)]
+        return Models(chosen)
+
+    def assign(self, names: str | Iterable[str] | None, datasets: str | Iterable[str] | None) -> None:
+        """Assign models to datasets by name; None stands for all models resp. all datasets."""
+        given = [datasets] if isinstance(datasets, str) else datasets
+        wanted = None if given is None else [str(d) for d in given]
+        chosen = [names] if isinstance(names, str) else (self.names if names is None else list(names))
+        for name in chosen:
+            self[name].datasets_names = None if wanted is None else list(wanted)
+
+    def freeze(self, kind: str | None = None) -> None:
+        """Freeze all parameters, or those of one kind of parts (``"spectral"``, ``"spatial"``, ``"temporal"``)."""
+        for model in self._models:
+            if kind is None or kind in model.components:
+                model.freeze(kind)
+
+    def unfreeze(self, kind: str | None = None) -> None:
+        """Restore what is frozen by default, for all parts or one kind."""
+        for model in self._models:
+            if kind is None or kind in model.components:
+                model.unfreeze(kind)
+
+    def copy(self) -> Self:
+        """Return independent copies; what is linked stays linked, among the copies."""
+        return copy.deepcopy(self)
+
+    def __add__(self, other: Any) -> Models:
+        return Models([*self._models, *as_models(other)])
+
+    # ------------------------------------------------------------------ files
+    @classmethod
+    def from_yaml(cls, text: str, path: str | Path | None = None) -> Models:
+        """Read models from YAML text; see `xgamma.models.yaml.models_from_yaml`."""
+        from xgamma.models.yaml import models_from_yaml
+
+        return models_from_yaml(text, path)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Models:
+        """Read models from a YAML file; see `xgamma.models.yaml.read_models`."""
+        from xgamma.models.yaml import read_models
+
+        return read_models(path)
+
+    def to_yaml(self, *, full: bool = False) -> str:
+        """Return the models as YAML text; see `xgamma.models.yaml.models_to_yaml`."""
+        from xgamma.models.yaml import models_to_yaml
+
+        return models_to_yaml(self, full=full)
+
+    def write(self, path: str | Path, *, overwrite: bool = False, full: bool = False) -> None:
+        """Write the models to a YAML file, with their covariance beside it; see `xgamma.models.yaml.write_models`."""
+        from xgamma.models.yaml import write_models
+
+        write_models(self, path, overwrite=overwrite, full=full)
+
+    def __repr__(self) -> str:
+        return "Models([" + ", ".join(repr(m) for m in self._models) + "])"
+
+    def _repr_html_(self) -> str:
+        html: str = self.to_table()._repr_html_()
+        return html
+
+
+def as_models(models: Any) -> Models:
+    """Return `Models` from a model, several, or `Models` as they are."""
+    return models if isinstance(models, Models) else Models(models)

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import QTable
 from astropy.units import UnitsWarning
 from astropy.wcs import WCS
 
 from xgamma.coords.frame import SkyFrame
 from xgamma.coords.regions import from_ds9, region_center, to_ds9
 
-__all__ = ["read_region", "region_hdu"]
+if TYPE_CHECKING:
+    from regions import PixelRegion, SkyRegion
+
+__all__ = ["join_regions", "read_region", "read_regions", "region_hdu"]
 
 #: Pixel size in degrees of the projection that a written region stands in.
 BINSIZE = 0.01
 
 
 def read_region(hdu: fits.BinTableHDU, where: str) -> str | None:
-    """Return the region of a REGION table as DS9 text, None for an empty table.
+    """Return the region of a REGION table as one DS9 text, None for an empty table.
 
     Parameters
     ----------
@@ -29,15 +35,71 @@ def read_region(hdu: fits.BinTableHDU, where: str) -> str | None:
     where
         File and HDU, for messages.
 
+    Returns
+    -------
+    str or None
+        Several rows are the parts of one region, joined by ``|``.
+
     Raises
     ------
     ValueError
         If a shape is not known.
     """
+    return join_regions(read_regions(hdu, where)) or None
+
+
+def join_regions(parts: Sequence[str]) -> str:
+    """Return the union of regions as one text that `xgamma.coords.regions.from_ds9` reads.
+
+    Parameters
+    ----------
+    parts
+        DS9 texts.
+
+    Returns
+    -------
+    str
+        ``""`` where there are none.
+
+    Examples
+    --------
+    >>> join_regions(["icrs;circle(1,1,0.5)", "icrs;circle(2,1,0.5)"])
+    '(icrs;circle(1,1,0.5)) | (icrs;circle(2,1,0.5))'
+    """
+    text = ""
+    for part in parts:
+        text = f"({text}) | ({part})" if text else part
+    return text
+
+
+def read_regions(hdu: fits.BinTableHDU, where: str) -> list[str]:
+    """Return the rows of a REGION table as DS9 texts.
+
+    Parameters
+    ----------
+    hdu
+        Columns SHAPE, X, Y, R, ROTANG in pixels, and a WCS in the header.
+    where
+        File and HDU, for messages.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        If a shape is not known.
+
+    Examples
+    --------
+    >>> read_regions(region_hdu(["icrs;circle(1,1,0.5)", "icrs;circle(2,1,0.5)"], "REGION"), "a.fits")[1]
+    'icrs;circle(2.0000000000,1.0000000000,0.5000000000)'
+    """
     from regions import Regions
 
     if hdu.data is None or len(hdu.data) == 0:
-        return None
+        return []
     keys = {
         k: v for k, v in hdu.header.items() if k[:5] in ("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT") or k == "RADESYS"
     }
@@ -47,32 +109,33 @@ def read_region(hdu: fits.BinTableHDU, where: str) -> str | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnitsWarning)
-            table = Table.read(hdu)
-        regions = [r.to_sky(WCS(fits.Header(keys))) for r in Regions.parse(table, format="fits")]
+            table = QTable.read(hdu)  # the parser wants angles with their unit
+        wcs = WCS(fits.Header(keys))
+        return [to_ds9(_without_padding(r).to_sky(wcs)) for r in Regions.parse(table, format="fits")]
     except Exception as error:  # the parsers raise many kinds
         msg = f"{where}: the region table {hdu.name} cannot be read: {error}"
         raise ValueError(msg) from error
-    text = None
-    for region in regions:
-        part = to_ds9(region)
-        text = part if text is None else f"({text}) | ({part})"
-    return text
 
 
-def region_hdu(text: str, name: str) -> fits.BinTableHDU:
-    """Return the REGION table of a region given as DS9 text.
+def region_hdu(text: str | Sequence[str], name: str) -> fits.BinTableHDU:
+    """Return the REGION table of a region given as DS9 text, a row for each of its parts.
 
     Parameters
     ----------
     text
-        For example ``"icrs;circle(83.63, 22.01, 0.1)"``.
+        For example ``"icrs;circle(83.63, 22.01, 0.1)"``, a union ``"(...) | (...)"``, or a list of texts.
     name
         Name of the extension, ``"COUNTS_REGION"``.
+
+    Returns
+    -------
+    astropy.io.fits.BinTableHDU
+        Pixels of a tangential projection around the first part.
 
     Raises
     ------
     ValueError
-        If the region is a compound, which this table has no row for.
+        If a region is an intersection or a difference, which this table has no row for.
 
     Examples
     --------
@@ -81,19 +144,61 @@ def region_hdu(text: str, name: str) -> fits.BinTableHDU:
     """
     from regions import Regions
 
-    try:
-        region = from_ds9(text)
-    except ValueError as error:
-        msg = f"the region {text!r} is not a single shape; a FITS region table holds circles, ellipses, boxes, polygons"
-        raise ValueError(msg) from error
-    center = region_center(region)
+    texts = [text] if isinstance(text, str) else list(text)
+    shapes = [shape for part in texts for shape in _shapes(part)]
+    center = region_center(shapes[0])
     frame = center.frame.name if center.frame.name in ("icrs", "galactic", "fk5") else "icrs"
     position = center.transform_to(frame).spherical
     sky = SkyFrame.create(position.lon.deg, position.lat.deg, BINSIZE, "TAN", frame)
-    table = Regions([region.to_pixel(sky.wcs)]).serialize(format="fits")
+    table = Regions([shape.to_pixel(sky.wcs) for shape in shapes]).serialize(format="fits")
+    _pad_polygons(table, shapes)
     hdu = fits.BinTableHDU(table, name=name)
     hdu.header.update({"WCSAXES": 2})
     hdu.header.update(sky.header(0, 0))
     extent = int(np.ceil(1.0 / BINSIZE))
     hdu.header["WCSSHAPE"] = f"({extent},{extent})"
     return hdu
+
+
+def _shapes(text: str) -> list[SkyRegion]:
+    """Parts of a union."""
+    try:
+        return _united(from_ds9(text))
+    except ValueError as error:
+        msg = (
+            f"the region {text!r} is not a shape or a union of shapes; a FITS region table holds circles, ellipses, "
+            "boxes, polygons, points"
+        )
+        raise ValueError(msg) from error
+
+
+def _united(region: SkyRegion) -> list[SkyRegion]:
+    from regions import CompoundSkyRegion
+
+    if not isinstance(region, CompoundSkyRegion):
+        return [region]
+    if region.operator is not operator.or_:
+        msg = "only unions can be divided into rows"
+        raise ValueError(msg)
+    return _united(region.region1) + _united(region.region2)
+
+
+def _pad_polygons(table: QTable, shapes: list[SkyRegion]) -> None:
+    """Fill the rows of polygons up with their last corner: zeros would be a corner of their own."""
+    for row, shape in enumerate(shapes):
+        count = len(getattr(shape, "vertices", ()))
+        for column in ("X", "Y") if count else ():
+            table[column][row][count:] = table[column][row][count - 1]
+
+
+def _without_padding(region: PixelRegion) -> PixelRegion:
+    """Polygon without the repetitions of its last corner."""
+    from regions import PixCoord, PolygonPixelRegion
+
+    if not isinstance(region, PolygonPixelRegion):
+        return region
+    x, y = (np.asarray(v, dtype=float) for v in region.vertices.xy)
+    count = len(x)
+    while count > 3 and x[count - 1] == x[count - 2] and y[count - 1] == y[count - 2]:
+        count -= 1
+    return PolygonPixelRegion(PixCoord(x[:count], y[:count]), meta=region.meta)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self, cast, overload
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xgamma.models.covariance import Covariance, covariance_of
 from xgamma.models.parameter import Parameter, Parameters
+from xgamma.models.registry import nearest, register
 
 __all__ = ["Component", "ParameterField"]
 
@@ -126,16 +127,23 @@ class Component:
         If a unit is of another kind than that of the parameter.
     """
 
+    #: What the model describes: ``"spectral"``, ``"spatial"``, ``"temporal"``.
+    kind: ClassVar[str] = ""
     #: Name in files, and its abbreviation.
     tag: ClassVar[tuple[str, ...]] = ()
+    #: Parameters by the names that the model has for them; more than the declared ones where a model makes its own.
     _parameters: dict[str, Parameter]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.kind and cls.__dict__.get("tag"):
+            register(cls.kind, cls)
 
     def __init__(self, **parameters: Any) -> None:
         fields = self.parameter_fields()
         unknown = [name for name in parameters if name not in fields]
         if unknown:
-            msg = f"{type(self).__name__} has no parameter {unknown[0]!r}; its parameters are {list(fields)}"
-            raise TypeError(msg)
+            raise self._no_parameter(unknown[0], fields)
         self._parameters = {name: field.create(parameters.get(name)) for name, field in fields.items()}
         self._covariance: Covariance | None = None
 
@@ -147,10 +155,35 @@ class Component:
             found |= {name: value for name, value in vars(base).items() if isinstance(value, ParameterField)}
         return found
 
+    def _no_parameter(self, name: str, known: Mapping[str, Any]) -> TypeError:
+        return TypeError(f"{type(self).__name__} has no parameter {name!r}{nearest(name, known)}")
+
+    # ------------------------------------------------------------------ what files hold besides the parameters
+    def settings(self) -> dict[str, Any]:
+        """Return what describes the model besides its own parameters, by the keys of a file.
+
+        Values are numbers, texts, lists, quantities, arrays, or models (those inside a compound).
+        """
+        return {}
+
+    @classmethod
+    def from_settings(cls, parameters: Mapping[str, Parameter], settings: Mapping[str, Any]) -> Self:
+        """Make a model from its own parameters and what `settings` returned; files of others may hold less."""
+        if settings:
+            unknown = next(iter(settings))
+            msg = f"{cls.__name__} has no key {unknown!r}; it has 'type' and 'parameters' only"
+            raise TypeError(msg)
+        return cls(**parameters)
+
+    # ------------------------------------------------------------------ parameters
     @property
     def parameters(self) -> Parameters:
-        """The parameters in order."""
-        return Parameters(self._parameters.values())
+        """The parameters in order; one that stands in two places (linked) once."""
+        return Parameters(self._parameters.values(), self._parameters)
+
+    def arguments(self) -> Sequence[Parameter]:
+        """Return the parameter of each value that ``evaluate`` gets, in order: linked ones may appear twice."""
+        return list(self._parameters.values())
 
     @property
     def covariance(self) -> NDArray[np.float64]:
@@ -177,7 +210,7 @@ class Component:
         return {name: fields[name].canonical(p) if name in fields else p.unit for name, p in self._parameters.items()}
 
     def canonical_factors(self) -> NDArray[np.float64]:
-        """Return what turns each value into canonical units, shape (n,)."""
+        """Return what turns the value of each of the `arguments` into canonical units, shape (n,)."""
         units = self.canonical_units()
         return np.array([u.Unit(p.unit).to(units[name]) for name, p in self._parameters.items()], float)
 
@@ -200,8 +233,7 @@ class Component:
         new = copy.deepcopy(self)
         for name, value in changes.items():
             if name not in new._parameters:
-                msg = f"{type(self).__name__} has no parameter {name!r}; its parameters are {list(new._parameters)}"
-                raise TypeError(msg)
+                raise self._no_parameter(name, new._parameters)
             setattr(new, name, value)
         return new
 
@@ -218,8 +250,8 @@ class Component:
 
     def __repr__(self) -> str:
         values = ", ".join(
-            f"{p.name}={p.value:g}{' ' if p.unit else ''}{p.unit}{' (frozen)' if p.frozen else ''}"
-            for p in self.parameters
+            f"{name}={p.value:g}{' ' if p.unit else ''}{p.unit}{' (frozen)' if p.frozen else ''}"
+            for name, p in self._parameters.items()
         )
         return f"{type(self).__name__}({values})"
 

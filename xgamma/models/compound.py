@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import operator as operators
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import astropy.units as u
 import numpy as np
@@ -17,7 +18,7 @@ __all__ = ["CompoundSpectralModel"]
 FloatArray = NDArray[np.float64]
 
 #: Operators as files name them.
-OPERATORS = {"+": np.add, "-": np.subtract, "*": np.multiply}
+OPERATORS = {"+": operators.add, "-": operators.sub, "*": operators.mul}
 
 
 class CompoundSpectralModel(SpectralModel):
@@ -97,18 +98,39 @@ class CompoundSpectralModel(SpectralModel):
         first, second = self._split(values)
         return [*self.model1.kinks(*first), *self.model2.kinks(*second)]
 
+    def arguments(self) -> Sequence[Parameter]:
+        """Return the parameter of each value that ``evaluate`` gets: those of the first model, then of the second."""
+        return [*self.model1.arguments(), *self.model2.arguments()]
+
     def canonical_units(self) -> dict[str, str]:
         """Return the units in which ``evaluate`` gets the parameters, numbered: names may appear twice."""
-        return {f"{i}": unit for i, (unit, _) in enumerate(self._units())}
+        units = [*self.model1.canonical_units().values(), *self.model2.canonical_units().values()]
+        return {f"{i}": unit for i, unit in enumerate(units)}
 
     def canonical_factors(self) -> NDArray[np.float64]:
-        """Return what turns each value into canonical units, shape (n,)."""
-        return np.array([u.Unit(p.unit).to(unit) for unit, p in self._units()], float)
+        """Return what turns the value of each of the `arguments` into canonical units, shape (n,)."""
+        return np.concatenate([self.model1.canonical_factors(), self.model2.canonical_factors()])
 
     def canonical_values(self) -> dict[str, float]:
         """Return the values in canonical units, numbered: names may appear twice."""
-        factors = self.canonical_factors()
-        return {f"{i}": p.value * f for i, (p, f) in enumerate(zip(self.parameters, factors, strict=True))}
+        values = [*self.model1.canonical_values().values(), *self.model2.canonical_values().values()]
+        return {f"{i}": value for i, value in enumerate(values)}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the models and the operator by the keys of a file."""
+        return {"model1": self.model1, "model2": self.model2, "operator": OPERATORS[self.operator].__name__}
+
+    @classmethod
+    def from_settings(cls, parameters: Mapping[str, Parameter], settings: Mapping[str, Any]) -> Self:
+        """Make a compound from `settings`; operators may be names as ``"add"`` or signs."""
+        missing = [key for key in ("model1", "model2", "operator") if key not in settings]
+        if missing or parameters:
+            what = f"needs the key {missing[0]!r}" if missing else "has no parameters of its own"
+            msg = f"CompoundSpectralModel {what}: it is 'model1', 'model2' and 'operator'"
+            raise ValueError(msg)
+        names = {function.__name__: sign for sign, function in OPERATORS.items()}
+        operator = str(settings["operator"])
+        return cls(settings["model1"], settings["model2"], names.get(operator, operator))
 
     def replace_parameter(self, old: Parameter, new: Parameter) -> None:
         """Put one parameter in the place of another, in both models."""
@@ -139,19 +161,10 @@ class CompoundSpectralModel(SpectralModel):
             parameter.quantity = value if isinstance(value, (str, u.Quantity)) else value * u.Unit(parameter.unit)
         return new
 
-    def _units(self) -> list[tuple[str, Parameter]]:
-        units: dict[int, tuple[str, Parameter]] = {}
-        for model in (self.model1, self.model2):
-            for unit, parameter in zip(model.canonical_units().values(), model.parameters, strict=True):
-                # a linked parameter stands in the canonical unit of the first model
-                units.setdefault(id(parameter), (unit, parameter))
-        return list(units.values())
-
-    def _split(self, values: Sequence[float]) -> tuple[list[float], list[float]]:
-        """Values of the two models, each in its own order."""
-        place = {id(p): i for i, p in enumerate(self.parameters)}
-        first, second = ([values[place[id(p)]] for p in m.parameters] for m in (self.model1, self.model2))
-        return first, second
+    def _split(self, values: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
+        """Values of the two models."""
+        first = len(self.model1.arguments())
+        return values[:first], values[first:]
 
     def __repr__(self) -> str:
         return f"({self.model1!r} {self.operator} {self.model2!r})"

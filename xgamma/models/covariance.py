@@ -59,7 +59,8 @@ class Covariance:
         wanted = list(parameters)
         place = {id(p): i for i, p in enumerate(self.parameters)}
         known = [i for i, p in enumerate(wanted) if id(p) in place]
-        block = np.diag([0.0 if p.frozen else p.error**2 for p in wanted])
+        same = np.array([[p is q for q in wanted] for p in wanted], bool).reshape(len(wanted), len(wanted))
+        block = same * np.array([0.0 if p.frozen else p.error**2 for p in wanted])
         rows = [place[id(wanted[i])] for i in known]
         block[np.ix_(known, known)] = self.matrix[np.ix_(rows, rows)]
         return block

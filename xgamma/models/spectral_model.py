@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from xgamma.coords.units import to_value
 from xgamma.kernels.quadrature import log_integral
 from xgamma.models.component import Component
+from xgamma.models.covariance import covariance_of
 
 if TYPE_CHECKING:
     from xgamma.models.compound import CompoundSpectralModel
@@ -29,6 +30,8 @@ class SpectralModel(Component):
     canonical units (TeV, cm, s), with the values in the order of the parameters. Everything else follows; models with
     closed integrals override ``evaluate_integral`` and ``evaluate_energy_flux``.
     """
+
+    kind = "spectral"
 
     # ------------------------------------------------------------------ pure functions on floats
     def evaluate(self, energy: FloatArray, *values: float) -> FloatArray:
@@ -159,7 +162,7 @@ class SpectralModel(Component):
         """Value and standard deviation of a function of the canonical values."""
         values = np.array(self.values)
         factors = self.canonical_factors()
-        covariance = self.covariance * np.outer(factors, factors)
+        covariance = covariance_of(self._covariance, self.arguments()) * np.outer(factors, factors)
         if method == "linear":
             return function(*values), linear_error(function, values, covariance)
         if method != "sampling":

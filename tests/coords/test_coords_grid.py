@@ -144,6 +144,14 @@ class TestRegionGrid:
         assert grid.region.values[0].startswith("icrs;circle(83.63")
         np.testing.assert_allclose(grid.region_lon.values, [83.63, 266.40499], atol=1e-4)
 
+    def test_one_region_is_a_label_and_a_list_of_one_is_not(self):
+        circle = "icrs;circle(83.63, 22.01, 0.1)"
+        one, listed = region_grid(circle), region_grid([circle])
+        assert one.region.dims == one.region_lon.dims == one.region_lat.dims == ()
+        assert dict(one.sizes) == {}
+        assert dict(listed.sizes) == {"region": 1}
+        xr.testing.assert_identical(listed.isel(region=0), one)
+
     def test_empty(self):
         with pytest.raises(ValueError, match="empty"):
             region_grid([])

@@ -153,7 +153,7 @@ def test_every_block_is_read_once_and_unused_variables_never():
 
 def test_spectra_of_regions_have_no_images():
     energy = xg.energy_axis("1 TeV", "10 TeV", nbin=3)
-    grid = xg.region_grid("icrs;circle(83.63, 22.01, 0.1)", energy=energy)
+    grid = xg.region_grid(["icrs;circle(83.63, 22.01, 0.1)"], energy=energy)
     dims = ("region", "energy")
     cube = grid.assign(counts=(dims, [[9.0, 3.0, 1.0]]), background=(dims, [[2.0, 1.0, 0.5]]))
     fig = peek_cube(cube)

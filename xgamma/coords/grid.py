@@ -174,7 +174,7 @@ def region_grid(
     Parameters
     ----------
     regions
-        A sky region of the `regions` package, or a list of them.
+        A sky region of the `regions` package, a DS9 string, or a list of them.
     energy, energy_true
         Axes of reconstructed and true energy, from `energy_axis`.
     rad
@@ -184,7 +184,7 @@ def region_grid(
     -------
     xarray.Dataset
         Coordinates only: ``region`` (DS9 strings), ``region_lon``, ``region_lat`` (ICRS degrees of the
-        centres), and the axes given.
+        centres), and the axes given. One region makes scalar coordinates, a list (also of one) makes a dim ``region``.
 
     Raises
     ------
@@ -198,19 +198,25 @@ def region_grid(
     >>> import astropy.units as u
     >>> from astropy.coordinates import SkyCoord
     >>> from regions import CircleSkyRegion
-    >>> region_grid(CircleSkyRegion(SkyCoord(83.63, 22.01, unit="deg"), 0.11 * u.deg)).sizes["region"]
-    1
+    >>> circle = CircleSkyRegion(SkyCoord(83.63, 22.01, unit="deg"), 0.11 * u.deg)
+    >>> region_grid(circle).region.item()
+    'icrs;circle(83.6300000000,22.0100000000,0.1100000000)'
+    >>> region_grid([circle, circle]).sizes["region"]
+    2
     """
-    from xgamma.coords.regions import as_regions, region_center, to_ds9
+    from xgamma.coords.regions import as_regions, is_one_region, region_center, to_ds9
 
     items = as_regions(regions)
     centers = [region_center(r).icrs for r in items]
-    attrs = {"units": "deg"}
-    coords: dict[str, Any] = {
-        "region": ("region", [to_ds9(r) for r in items]),
-        "region_lon": ("region", [c.ra.deg for c in centers], {**attrs, "long_name": "Right ascension of the region"}),
-        "region_lat": ("region", [c.dec.deg for c in centers], {**attrs, "long_name": "Declination of the region"}),
+    labels: dict[str, Any] = {
+        "region": ([to_ds9(r) for r in items], {}),
+        "region_lon": ([c.ra.deg for c in centers], {"units": "deg", "long_name": "Right ascension of the region"}),
+        "region_lat": ([c.dec.deg for c in centers], {"units": "deg", "long_name": "Declination of the region"}),
     }
+    if is_one_region(regions):
+        coords = {name: ((), values[0], attrs) for name, (values, attrs) in labels.items()}
+    else:
+        coords = {name: ("region", values, attrs) for name, (values, attrs) in labels.items()}
     grid = xr.Dataset(coords=coords)
     for axis in _axes(energy, energy_true, rad).values():
         grid = grid.assign_coords(axis.coords)

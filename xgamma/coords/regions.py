@@ -20,7 +20,7 @@ from xgamma.kernels.sphere import separation, to_vectors
 if TYPE_CHECKING:
     from regions import PixelRegion, SkyRegion
 
-__all__ = ["as_regions", "from_ds9", "region_center", "region_mask", "to_ds9"]
+__all__ = ["as_regions", "from_ds9", "is_one_region", "region_center", "region_mask", "to_ds9"]
 
 #: Ways to join two regions, and the signs that `to_ds9` writes for them.
 OPERATORS = {"&": operator.and_, "|": operator.or_, "^": operator.xor}
@@ -52,10 +52,7 @@ def as_regions(regions: Any) -> list[SkyRegion]:
     """
     from regions import SkyRegion
 
-    # positions and arrays are iterable, but never lists of regions
-    one = (SkyRegion, str, SkyCoord, np.ndarray, xr.DataArray, xr.Dataset)
-    single = isinstance(regions, one) or not isinstance(regions, Iterable)
-    items = [from_ds9(r) if isinstance(r, str) else r for r in ([regions] if single else regions)]
+    items = [from_ds9(r) if isinstance(r, str) else r for r in ([regions] if is_one_region(regions) else regions)]
     for item in items:
         if not isinstance(item, SkyRegion):
             found = f"{reprlib.repr(item)} ({type(item).__name__})"
@@ -65,6 +62,21 @@ def as_regions(regions: Any) -> list[SkyRegion]:
         msg = "the list of regions is empty"
         raise ValueError(msg)
     return items
+
+
+def is_one_region(regions: Any) -> bool:
+    """Return True for what `as_regions` takes as one region, False for a list of them.
+
+    Examples
+    --------
+    >>> is_one_region("icrs;circle(83.63, 22.01, 0.1)"), is_one_region(["icrs;circle(83.63, 22.01, 0.1)"])
+    (True, False)
+    """
+    from regions import SkyRegion
+
+    # positions and arrays are iterable, but never lists of regions
+    one = (SkyRegion, str, SkyCoord, np.ndarray, xr.DataArray, xr.Dataset)
+    return isinstance(regions, one) or not isinstance(regions, Iterable)
 
 
 def to_ds9(region: SkyRegion) -> str:

@@ -1,4 +1,4 @@
-"""One run on one window of the sky: counts, exposure, background and responses as arrays."""
+"""One open run: its numbers, responses and counts as arrays."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from xgamma.kernels.histogram import bin_events
 from xgamma.kernels.sphere import field_of_view, separation, to_vectors
 from xgamma.reduction.altaz import field_of_view_altaz
 from xgamma.reduction.footprint import footprint, footprint_center
-from xgamma.reduction.settings import ReduceSettings
+from xgamma.reduction.settings import AxisSettings, ReduceSettings
 
-__all__ = ["Run"]
+__all__ = ["OpenRun", "Run"]
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 NUMBERS = ("events", "gti", "pointing")
 
 
-class Run:
+class OpenRun:
     """A run whose files are open: each number and response is read once, when first asked for.
 
     Parameters
@@ -43,7 +43,7 @@ class Run:
         What to make of them.
     """
 
-    def __init__(self, files: ObservationFiles, settings: ReduceSettings) -> None:
+    def __init__(self, files: ObservationFiles, settings: AxisSettings) -> None:
         self.files, self.settings = files, settings
         self._tables: dict[str, xr.DataArray] = {}
 
@@ -104,20 +104,6 @@ class Run:
         return to_vectors(*(np.asarray(v) for v in self.pointing))
 
     @functools.cached_property
-    def footprint(self) -> list[tuple[slice, slice]]:
-        """Array slices of the whole grid that this run fills; none if it has no good time."""
-        if not len(self.gti):
-            return []
-        grid, limit = self.settings.grid, self.settings.offset_max
-        parts = self._shared("footprint", lambda: footprint(grid, *self.pointing, limit), grid, limit)
-        return list(parts)
-
-    @functools.cached_property
-    def middle(self) -> np.ndarray:
-        """Middle of the footprint as an ICRS unit vector."""
-        return to_vectors(*(np.asarray(v) for v in footprint_center(self.settings.grid, self.footprint)))
-
-    @functools.cached_property
     def background_model(self) -> xr.DataArray:
         """Background response, gaps filled and padded at its edge."""
         table, location = self.table("bkg"), self.files.observation.location("bkg")
@@ -136,16 +122,6 @@ class Run:
     def offset(self, vectors: np.ndarray) -> np.ndarray:
         """Return separations from the pointing in degrees, NaN outside the sky."""
         return separation(vectors, self.center)
-
-    def counts(self, window: SkyGrid) -> np.ndarray:
-        """Return the events of the run in bins of energy and pixels, shape (n_energy, ny, nx)."""
-        edges = self.settings.energy_edges
-        events = self.files.events(["ra", "dec", "energy"])
-        energy = events["energy"].values
-        keep = (energy >= edges[0]) & (energy < edges[-1])
-        lon, lat = window.frame.from_icrs(events["ra"].values[keep], events["dec"].values[keep])
-        y, x = window.sky_to_pixel(lon, lat)
-        return bin_events(energy[keep], y, x, edges, (window.y.start, window.x.start), window.shape)
 
     def exposure(self, offset: np.ndarray) -> np.ndarray:
         """Return effective area times livetime in cm2 s at offsets (...), shape (n_true, ...)."""
@@ -192,3 +168,36 @@ class Run:
         settings = self.settings
         assert settings.energy_true is not None
         return evaluate_edisp_kernel(self.table("edisp"), offset, settings.energy_true, settings.energy_edges)
+
+
+class Run(OpenRun):
+    """An open run on a window of a sky grid; see `OpenRun`."""
+
+    settings: ReduceSettings
+
+    def __init__(self, files: ObservationFiles, settings: ReduceSettings) -> None:
+        super().__init__(files, settings)
+
+    @functools.cached_property
+    def footprint(self) -> list[tuple[slice, slice]]:
+        """Array slices of the whole grid that this run fills; none if it has no good time."""
+        if not len(self.gti):
+            return []
+        grid, limit = self.settings.grid, self.settings.offset_max
+        parts = self._shared("footprint", lambda: footprint(grid, *self.pointing, limit), grid, limit)
+        return list(parts)
+
+    @functools.cached_property
+    def middle(self) -> np.ndarray:
+        """Middle of the footprint as an ICRS unit vector."""
+        return to_vectors(*(np.asarray(v) for v in footprint_center(self.settings.grid, self.footprint)))
+
+    def counts(self, window: SkyGrid) -> np.ndarray:
+        """Return the events of the run in bins of energy and pixels, shape (n_energy, ny, nx)."""
+        edges = self.settings.energy_edges
+        events = self.files.events(["ra", "dec", "energy"])
+        energy = events["energy"].values
+        keep = (energy >= edges[0]) & (energy < edges[-1])
+        lon, lat = window.frame.from_icrs(events["ra"].values[keep], events["dec"].values[keep])
+        y, x = window.sky_to_pixel(lon, lat)
+        return bin_events(energy[keep], y, x, edges, (window.y.start, window.x.start), window.shape)

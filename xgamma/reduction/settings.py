@@ -14,7 +14,7 @@ from xgamma.coords.bins import bin_edges
 from xgamma.coords.sky import SkyGrid, grid_of, has_sky
 from xgamma.coords.units import to_value
 
-__all__ = ["ReduceSettings", "SafeMask", "parse_safe_mask", "reduce_settings"]
+__all__ = ["AxisSettings", "ReduceSettings", "SafeMask", "axis_settings", "parse_safe_mask", "positive_angle", "reduce_settings"]
 
 #: Variables that can be asked for.
 MAPS = ("counts", "exposure", "background")
@@ -62,16 +62,12 @@ class SafeMask:
         return f"{self.name}({text})" if text else self.name
 
 
-@dataclass(frozen=True, eq=False)
-class ReduceSettings:
-    """Everything that a task needs to know beside its runs and its tile.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AxisSettings:
+    """What a task needs to know of a run's reduction, on the sky or in regions.
 
     Parameters
     ----------
-    grid
-        The whole sky grid.
-    irf_grid
-        The coarse grid of the responses.
     energy_edges, energy_true_edges, rad_edges
         Edges in TeV and degrees.
     energy, energy_true
@@ -81,13 +77,13 @@ class ReduceSettings:
     masks
         Safe masks to combine.
     offset_max
-        Half the side in degrees of the square around the pointing that a run fills; None for all.
+        How far from its pointing a run is used, in degrees; None for all.
+    background_oversampling
+        Steps in which the background is integrated over each energy bin.
     max_gti
         Number of good time intervals kept for each run.
     """
 
-    grid: SkyGrid
-    irf_grid: SkyGrid | None
     energy_edges: np.ndarray
     energy: np.ndarray
     energy_true_edges: np.ndarray | None
@@ -115,6 +111,22 @@ class ReduceSettings:
         return tuple(dict.fromkeys(names))
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ReduceSettings(AxisSettings):
+    """Everything that a task needs to know beside its runs and its tile of the sky.
+
+    Parameters
+    ----------
+    grid
+        The whole sky grid.
+    irf_grid
+        The coarse grid of the responses.
+    """
+
+    grid: SkyGrid
+    irf_grid: SkyGrid | None
+
+
 def reduce_settings(
     grid: xr.Dataset,
     selection: Sequence[str] | str,
@@ -124,7 +136,7 @@ def reduce_settings(
     max_gti: int,
 ) -> ReduceSettings:
     """Check the arguments of `reduce` and return them as plain numbers."""
-    limit = None if offset_max is None else _positive(offset_max, "offset_max")
+    limit = None if offset_max is None else positive_angle(offset_max, "offset_max")
     names = _selection(selection)
     if not has_sky(grid):
         msg = "the grid has no sky pixels; make one with xgamma.sky_grid"
@@ -144,29 +156,36 @@ def reduce_settings(
     if {"psf", "edisp"} & set(names) and not has_sky(grid, "irf_"):
         msg = "psf and edisp need the coarse grid (irf_y, irf_x) that xgamma.sky_grid makes"
         raise ValueError(msg)
+    return ReduceSettings(
+        **axis_settings(grid, background_oversampling, max_gti),
+        grid=grid_of(grid),
+        irf_grid=grid_of(grid, "irf_") if has_sky(grid, "irf_") else None,
+        selection=names,
+        masks=masks,
+        offset_max=limit,
+    )
+
+
+def axis_settings(grid: xr.Dataset, background_oversampling: int, max_gti: int) -> dict[str, Any]:
+    """Return the axes of a grid and two checked numbers, as arguments of `AxisSettings`."""
     for name, value in (("background_oversampling", background_oversampling), ("max_gti", max_gti)):
         if int(value) != value or value < 1:
             msg = f"{name}={value!r} must be a whole number of at least 1"
             raise ValueError(msg)
     true = "energy_true" in grid.dims
-    rad = "rad" in grid.dims
-    return ReduceSettings(
-        grid=grid_of(grid),
-        irf_grid=grid_of(grid, "irf_") if has_sky(grid, "irf_") else None,
-        energy_edges=bin_edges(grid, "energy"),
-        energy=grid["energy"].values,
-        energy_true_edges=bin_edges(grid, "energy_true") if true else None,
-        energy_true=grid["energy_true"].values if true else None,
-        rad_edges=bin_edges(grid, "rad") if rad else None,
-        selection=names,
-        masks=masks,
-        offset_max=limit,
-        background_oversampling=int(background_oversampling),
-        max_gti=int(max_gti),
-    )
+    return {
+        "energy_edges": bin_edges(grid, "energy"),
+        "energy": grid["energy"].values,
+        "energy_true_edges": bin_edges(grid, "energy_true") if true else None,
+        "energy_true": grid["energy_true"].values if true else None,
+        "rad_edges": bin_edges(grid, "rad") if "rad" in grid.dims else None,
+        "background_oversampling": int(background_oversampling),
+        "max_gti": int(max_gti),
+    }
 
 
-def _positive(value: Any, name: str) -> float:
+def positive_angle(value: Any, name: str) -> float:
+    """Return one positive angle in degrees."""
     number = np.asarray(to_value(value, "deg", name))
     if number.ndim or not number > 0:
         msg = f"{name}={value!r} must be one positive angle"

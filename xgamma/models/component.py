@@ -57,17 +57,7 @@ class ParameterField:
         return self if instance is None else instance._parameters[self.name]
 
     def __set__(self, instance: Component, value: Any) -> None:
-        if isinstance(value, Parameter):
-            self.check(value)
-            instance._parameters[self.name] = value
-            return
-        parameter = instance._parameters[self.name]
-        changed = replace(parameter, value=cast("float", value)) if isinstance(value, (str, u.Quantity)) else None
-        if changed is None:
-            parameter.value = parameter._number("value", value)
-            return
-        self.check(changed)
-        parameter.value, parameter.unit = changed.value, changed.unit
+        instance._set_parameter(self.name, value)
 
     def create(self, value: Any = None) -> Parameter:
         """Return a new parameter with the defaults, or with another value."""
@@ -91,7 +81,8 @@ class ParameterField:
                 return _decomposed(unit)
             if unit.is_equivalent(candidate):
                 return candidate
-        msg = f"{self.name} has unit {parameter.unit!r}, which cannot be converted to {self.unit!r}"
+        wanted = f"cannot be converted to {self.unit!r}" if self.unit else "should have none"
+        msg = f"{self.name} has unit {parameter.unit!r}, which {wanted}"
         raise u.UnitConversionError(msg)
 
     def check(self, parameter: Parameter) -> None:
@@ -232,10 +223,49 @@ class Component:
         """Return an independent copy, with other values for some parameters."""
         new = copy.deepcopy(self)
         for name, value in changes.items():
-            if name not in new._parameters:
-                raise self._no_parameter(name, new._parameters)
-            setattr(new, name, value)
+            new._set_parameter(name, value)
         return new
+
+    def _set_parameter(self, name: str, value: Any) -> None:
+        """Link a `Parameter`, or set the value of the one that is there to a number, a quantity or text."""
+        if name not in self._parameters:
+            raise self._no_parameter(name, self._parameters)
+        declared = self.parameter_fields().get(name)
+        if isinstance(value, Parameter):
+            if declared is not None:
+                declared.check(value)
+            self._parameters[name] = value
+            return
+        parameter = self._parameters[name]
+        if not isinstance(value, (str, u.Quantity)):
+            parameter.value = value
+            return
+        given = Parameter(name, cast("float", value))
+        if declared is not None:
+            declared.check(given)
+        if declared is None or u.Unit(given.unit).is_equivalent(parameter.unit):
+            parameter.quantity = given.quantity
+            return
+        # an amplitude of another kind, such as a surface brightness: limits and error were those of the old one
+        Parameter.__init__(parameter, parameter.name, given.value, given.unit, frozen=parameter.frozen)
+
+    def __getattr__(self, name: str) -> Parameter:
+        # parameters that a model makes for itself, as norm_0, norm_1; also before __init__ ran, as in a copy
+        try:
+            return self.__dict__["_parameters"][name]
+        except KeyError:
+            msg = f"{type(self).__name__} has no attribute {name!r}"
+            raise AttributeError(msg, name=name, obj=self) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = name in self.__dict__.get("_parameters", ()) and not hasattr(type(self), name)
+        if own:
+            self._set_parameter(name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._parameters]
 
     def freeze(self) -> None:
         """Freeze all parameters."""

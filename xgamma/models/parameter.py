@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
+
+from xgamma.models.registry import nearest
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Parameter", "Parameters"]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Parameter:
     """A number of a model that a fit may change.
 
@@ -84,41 +87,114 @@ class Parameter:
                 raise ValueError(msg) from error
         if isinstance(given, u.Quantity):
             self.value, self.unit = float(given.value), given.unit.to_string()
-        self.value = self._number("value", self.value)
-        self.error = self._number("error", self.error)
-        self.min, self.max = float(self.min), float(self.max)
-        if self.min > self.max:
-            msg = f"the limits of {self.name} are the wrong way round: min={self.min:g}, max={self.max:g}"
-            raise ValueError(msg)
-        if self.interp not in ("lin", "log"):
-            msg = f"interp={self.interp!r} of {self.name} must be 'lin' or 'log'"
-            raise ValueError(msg)
-        try:
-            self.unit = u.Unit(self.unit).to_string()
-        except ValueError as error:
-            msg = f"unit={self.unit!r} of {self.name} is not a unit"
-            raise ValueError(msg) from error
+        for name in ("unit", *_CHECKED):
+            object.__setattr__(self, name, self._checked(name, getattr(self, name)))
+        object.__setattr__(self, "_ready", True)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # what is set later is checked as what is given at first
+        object.__setattr__(self, name, self._checked(name, value) if getattr(self, "_ready", False) else value)
+
+    def _checked(self, name: str, value: Any) -> Any:
+        check = _CHECKED.get(name)
+        return value if check is None else check(self, name, value)
 
     def _number(self, what: str, value: Any) -> float:
+        if isinstance(value, (u.Quantity, str)) and getattr(self, "_ready", False):
+            msg = f"{what} of {self.name} is a number in {self.unit!r}, not {value!r}: set quantity to change the unit"
+            raise ValueError(msg)
         try:
             number = float(value)
         except (TypeError, ValueError) as error:
             msg = f"{what}={value!r} of {self.name} is not a number"
             raise ValueError(msg) from error
-        if not np.isfinite(number) and what == "value":
+        if what in _FINITE and not np.isfinite(number):
             msg = f"{what}={number} of {self.name} must be finite"
             raise ValueError(msg)
         return number
 
+    def _limit(self, what: str, value: Any) -> float:
+        number = self._number(what, value)
+        low, high = (number, self.max) if what == "min" else (self.min, number)
+        if low > high:
+            msg = f"the limits of {self.name} are the wrong way round: min={low:g}, max={high:g}"
+            raise ValueError(msg)
+        return number
+
+    def _flag(self, what: str, value: Any) -> bool:
+        if not isinstance(value, (bool, np.bool_)):
+            msg = f"{what}={value!r} of {self.name} must be true or false"
+            raise TypeError(msg)
+        return bool(value)
+
+    def _spacing(self, what: str, value: Any) -> str:
+        if value not in ("lin", "log"):
+            msg = f"{what}={value!r} of {self.name} must be 'lin' or 'log'"
+            raise ValueError(msg)
+        return str(value)
+
+    def _unit_text(self, what: str, value: Any) -> str:
+        try:
+            text: str = u.Unit(value).to_string()
+        except (ValueError, TypeError) as error:
+            msg = f"{what}={value!r} of {self.name} is not a unit"
+            raise ValueError(msg) from error
+        return text
+
+    def _prior(self, what: str, value: Any) -> Prior | None:
+        if value is None:
+            return None
+        bound = getattr(value, "bound", None)
+        if bound is None:
+            msg = f"{what}={value!r} of {self.name} is not a prior, such as xgamma.models.prior.GaussianPrior(2, 0.1)"
+            raise TypeError(msg)
+        return cast("Prior", bound(self.unit, self.name))
+
     @property
     def quantity(self) -> u.Quantity:
-        """The value with its unit; set it with a quantity or text in any unit of the same kind."""
+        """The value with its unit; set it with a quantity or text in any unit of the same kind.
+
+        In another unit, limits, error and scan settings follow.
+        """
         return self.value * u.Unit(self.unit)
 
     @quantity.setter
     def quantity(self, value: Any) -> None:
-        quantity = u.Quantity(value)
-        self.value, self.unit = float(quantity.value), quantity.unit.to_string()
+        try:
+            quantity = u.Quantity(value)
+            factor = float(u.Unit(self.unit).to(quantity.unit))
+        except (u.UnitConversionError, TypeError, ValueError) as error:
+            msg = f"{self.name}={value!r} must be in a unit that converts to {self.unit!r}"
+            raise u.UnitConversionError(msg) from error
+        number = self._number("value", quantity.value)
+        unit = quantity.unit.to_string()
+        if unit != self.unit:
+            for name in ("error", "min", "max", "scan_min", "scan_max"):
+                object.__setattr__(self, name, getattr(self, name) * factor)
+            if self.scan_values is not None:
+                self.scan_values = self.scan_values * factor
+        object.__setattr__(self, "unit", unit)
+        self.value = number
+
+    def __repr__(self) -> str:
+        text = (
+            f"{self.value:g}"
+            + (f" +- {self.error:.2g}" if self.error > 0 else "")
+            + (f" {self.unit}" * bool(self.unit))
+        )
+        parts = [f"{name}={value:g}" for name in ("min", "max") if np.isfinite(value := getattr(self, name))]
+        parts += ["frozen"] if self.frozen else []
+        parts += [f"prior={self.prior!r}"] if self.prior is not None else []
+        return f"Parameter({', '.join([f'{self.name}: {text}', *parts])})"
+
+    def prior_stat(self, value: Any = None) -> NDArray[np.float64]:
+        """Return the term of the prior, ``-2 log p``, at the present value or at others in `unit`; 0 without one."""
+        values = np.asarray(self.value if value is None else value, float)
+        if self.prior is None:
+            return np.zeros_like(values)
+        prior_unit = self.unit if self.prior.unit is None else self.prior.unit
+        factor = 1.0 if prior_unit == self.unit else u.Unit(self.unit).to(prior_unit)
+        return self.prior(values * factor)
 
     @property
     def at_limit(self) -> bool:
@@ -155,6 +231,41 @@ class Parameter:
                 raise ValueError(msg)
             return np.geomspace(low, high, self.scan_n_values)
         return np.linspace(low, high, self.scan_n_values)
+
+
+def _scan_values(parameter: Parameter, what: str, value: Any) -> NDArray[np.float64] | None:
+    if value is None:
+        return None
+    values = np.atleast_1d(np.asarray(value, float))
+    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
+        msg = f"{what} of {parameter.name} must be finite numbers in a row, not {value!r}"
+        raise ValueError(msg)
+    return values
+
+
+def _scan_number(parameter: Parameter, what: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 2:
+        msg = f"{what}={value!r} of {parameter.name} must be a whole number from 2"
+        raise ValueError(msg)
+    return int(value)
+
+
+_FINITE = ("value", "scan_n_sigma")
+_CHECKED: dict[str, Callable[[Parameter, str, Any], Any]] = {
+    "unit": Parameter._unit_text,
+    "value": Parameter._number,
+    "min": Parameter._limit,
+    "max": Parameter._limit,
+    "frozen": Parameter._flag,
+    "error": Parameter._number,
+    "prior": Parameter._prior,
+    "scan_min": Parameter._number,
+    "scan_max": Parameter._number,
+    "scan_n_values": _scan_number,
+    "scan_n_sigma": Parameter._number,
+    "scan_values": _scan_values,
+    "interp": Parameter._spacing,
+}
 
 
 class Parameters(Sequence[Parameter]):
@@ -197,16 +308,20 @@ class Parameters(Sequence[Parameter]):
     def __getitem__(self, key: int | str | slice) -> Parameter | Parameters:
         if isinstance(key, slice):
             return Parameters(self._parameters[key], self.names[key])
-        if isinstance(key, int):
-            return self._parameters[key]
-        found = [i for i, name in enumerate(self.names) if name == key or self._parameters[i].name == key]
+        if not isinstance(key, str):
+            return self._parameters[operator.index(key)]
+        found = [i for i, name in enumerate(self.names) if name == key]
+        found = found or [i for i, p in enumerate(self._parameters) if p.name == key]
         if len(found) == 1:
             return self._parameters[found[0]]
         if not found:
-            msg = f"there is no parameter {key!r}; there are {self.names}"
+            msg = f"there is no parameter {key!r}{nearest(key, self.names)}"
             raise KeyError(msg)
         msg = f"{key!r} is the name of several parameters: {[self.names[i] for i in found]}"
         raise KeyError(msg)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.names if isinstance(key, str) else any(key is p for p in self._parameters)
 
     def __repr__(self) -> str:
         return f"Parameters({', '.join(self.names)})"
@@ -235,14 +350,28 @@ class Parameters(Sequence[Parameter]):
         """Standard deviations in the units of the parameters, shape (n,)."""
         return np.array([p.error for p in self], float)
 
+    def prior_stat(self) -> float:
+        """Return the sum of the priors' terms, ``-2 log p``, at the present values."""
+        return float(sum(p.prior_stat() for p in self))
+
     def to_table(self) -> Table:
-        """Return the parameters as an astropy table."""
+        """Return the parameters as an astropy table: one row each, numbers to four digits."""
         from astropy.table import Table
 
         columns = ("value", "unit", "error", "min", "max", "frozen")
         rows = {name: [getattr(p, name) for p in self] for name in columns}
-        return Table({"name": self.names} | rows)
+        table = Table({"name": self.names} | rows)
+        if any(p.prior is not None for p in self):
+            table["prior"] = ["" if p.prior is None else repr(p.prior) for p in self]
+        return readable(table)
 
     def _repr_html_(self) -> str:
         html: str = self.to_table()._repr_html_()
         return html
+
+
+def readable(table: Table) -> Table:
+    """Show the numbers of a table of parameters to four digits; the values stay as they are."""
+    for name in ("value", "error", "min", "max"):
+        table[name].format = ".4g"
+    return table

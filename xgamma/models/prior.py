@@ -138,7 +138,9 @@ class Prior:
         numpy.ndarray
             Shape of `value`.
         """
-        return self.weight * self.stat(np.asarray(value, float))
+        values = np.asarray(value, float)
+        # without weight there is no term, also where the density is zero
+        return self.weight * self.stat(values) if self.weight else np.zeros_like(values)
 
     def __repr__(self) -> str:
         parts = [f"{name}={value:g}" for name, value in self.numbers().items()]
@@ -308,37 +310,34 @@ class LogUniformPrior(Prior):
 
 @dataclass(frozen=True, repr=False)
 class LogNormalPrior(Prior):
-    r"""Prior whose logarithm is Gaussian, :math:`((\log x - \log m) / s)^2 + 2 \log(x s \sqrt{2 \pi})`.
+    r"""Prior whose logarithm is Gaussian, :math:`((\log x - \mu) / \sigma)^2 + 2 \log(x \sigma \sqrt{2 \pi})`.
 
     Parameters
     ----------
-    median
-        :math:`m`, positive.
-    sigma
-        :math:`s`, standard deviation of the natural logarithm.
+    mu, sigma
+        Mean and standard deviation of the natural logarithm of the value in `unit`: the median is ``exp(mu)``.
     weight
         Factor on the term.
     unit
-        Unit of `median`; None until the prior belongs to a parameter.
+        Unit of the value; None until the prior belongs to a parameter.
 
     Examples
     --------
-    >>> prior = LogNormalPrior(median=1.0, sigma=0.1)
+    >>> prior = LogNormalPrior(mu=0.0, sigma=0.1)
     >>> float(prior(np.exp(0.1)) - prior(1.0))
     1.2
     """
 
     tag = ("LogNormalPrior",)
-    with_unit = ("median",)
-    median: float = 1.0
+    mu: float = 0.0
     sigma: float = 1.0
 
     def _check(self) -> None:
-        _positive(self, "median", "sigma")
+        _positive(self, "sigma")
 
     def stat(self, value: FloatArray) -> FloatArray:
         """Return ``-2 log p``."""
         inside = value > 0
         log = np.log(np.where(inside, value, 1.0))
-        term = ((log - np.log(self.median)) / self.sigma) ** 2 + 2.0 * (log + np.log(self.sigma)) + np.log(2.0 * np.pi)
+        term = ((log - self.mu) / self.sigma) ** 2 + 2.0 * (log + np.log(self.sigma)) + np.log(2.0 * np.pi)
         return np.where(inside, term, np.inf)

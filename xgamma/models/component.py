@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Self, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, overload
 
 import astropy.units as u
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
-from xgamma.models.covariance import Covariance, covariance_of
+from xgamma.models.covariance import Covariance, block_of, covariance_of, set_errors
 from xgamma.models.parameter import Parameter, Parameters
 from xgamma.models.registry import nearest, register
 
@@ -176,24 +177,37 @@ class Component:
         """Return the parameter of each value that ``evaluate`` gets, in order: linked ones may appear twice."""
         return list(self._parameters.values())
 
+    def parts(self) -> Sequence[Component]:
+        """Return the models inside this one."""
+        return [value for value in self.settings().values() if isinstance(value, Component)]
+
     @property
     def covariance(self) -> NDArray[np.float64]:
         """Covariance of all parameters in their units, shape (n, n); 0 for frozen ones."""
-        return covariance_of(self._covariance, list(self.parameters))
+        return self.covariance_over(self.parameters)
 
-    def set_covariance(self, covariance: Covariance | NDArray[np.float64]) -> None:
+    @property
+    def has_covariance(self) -> bool:
+        """Whether a covariance was set, of the model or of one inside it."""
+        return self._covariance is not None or any(part.has_covariance for part in self.parts())
+
+    def covariance_over(self, parameters: Sequence[Parameter]) -> NDArray[np.float64]:
+        """Return the covariance of some parameters; one that is given twice has two equal rows."""
+        return covariance_of(self._covariance, parameters, self.parts())
+
+    def set_covariance(self, covariance: Covariance | NDArray[np.float64] | xr.DataArray) -> None:
         """Set the covariance of the parameters, and their errors.
 
         Parameters
         ----------
         covariance
-            Matrix over all parameters of the model, shape (n, n), or a `Covariance` that may hold others, too.
+            Matrix over all parameters of the model, shape (n, n), a labelled one, or a `Covariance` that may hold
+            others, too.
         """
-        if not isinstance(covariance, Covariance):
-            covariance = Covariance(tuple(self.parameters), covariance)
-        self._covariance = covariance
-        for parameter, variance in zip(self.parameters, np.diag(covariance.of(self.parameters)), strict=True):
-            parameter.error = float(np.sqrt(variance)) if variance >= 0 else np.nan
+        self._covariance = block_of(covariance, self.parameters)
+        set_errors(self._covariance)
+        for part in self.parts():
+            part.set_covariance(self._covariance)
 
     def canonical_units(self) -> dict[str, str]:
         """Return the unit in which ``evaluate`` gets each parameter."""
@@ -249,13 +263,15 @@ class Component:
         # an amplitude of another kind, such as a surface brightness: limits and error were those of the old one
         Parameter.__init__(parameter, parameter.name, given.value, given.unit, frozen=parameter.frozen)
 
-    def __getattr__(self, name: str) -> Parameter:
-        # parameters that a model makes for itself, as norm_0, norm_1; also before __init__ ran, as in a copy
-        try:
-            return self.__dict__["_parameters"][name]
-        except KeyError:
-            msg = f"{type(self).__name__} has no attribute {name!r}"
-            raise AttributeError(msg, name=name, obj=self) from None
+    if not TYPE_CHECKING:  # typing knows the declared attributes
+
+        def __getattr__(self, name: str) -> Parameter:
+            # parameters that a model makes for itself, as norm_0, norm_1; also before __init__ ran, as in a copy
+            try:
+                return self.__dict__["_parameters"][name]
+            except KeyError:
+                msg = f"{type(self).__name__} has no attribute {name!r}"
+                raise AttributeError(msg, name=name, obj=self) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = name in self.__dict__.get("_parameters", ()) and not hasattr(type(self), name)

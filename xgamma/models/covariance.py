@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import xarray as xr
@@ -68,7 +69,19 @@ class Covariance:
         return block
 
 
-def covariance_of(stored: Covariance | None, parameters: Sequence[Parameter]) -> FloatArray:
+class HasCovariance(Protocol):
+    """What a covariance is put together from: a model, a part of one, or a collection."""
+
+    @property
+    def parameters(self) -> Parameters: ...
+    @property
+    def has_covariance(self) -> bool: ...
+    def covariance_over(self, parameters: Sequence[Parameter]) -> FloatArray: ...
+
+
+def covariance_of(
+    stored: Covariance | None, parameters: Sequence[Parameter], parts: Iterable[HasCovariance] = ()
+) -> FloatArray:
     """Return the covariance of parameters with their present errors, shape (n, n).
 
     The stored matrix gives the correlations and the parameters the errors: one whose error or unit was changed
@@ -80,7 +93,42 @@ def covariance_of(stored: Covariance | None, parameters: Sequence[Parameter]) ->
         Covariance of the same or of other parameters; None for errors without correlations.
     parameters
         Parameters of the rows.
+    parts
+        Parts of a model or collection: where one has a covariance of its own, its block is that.
     """
+    block = _with_present_errors(stored, parameters)
+    for part in parts:
+        if part.has_covariance:
+            known = {id(p) for p in part.parameters}
+            rows = [i for i, p in enumerate(parameters) if id(p) in known]
+            block[np.ix_(rows, rows)] = part.covariance_over([parameters[i] for i in rows])
+    return block
+
+
+def block_of(covariance: Covariance | FloatArray | xr.DataArray, parameters: Parameters) -> Covariance:
+    """Return the covariance of just these parameters from a matrix over them, a labelled one, or one over others."""
+    if isinstance(covariance, xr.DataArray):
+        covariance = _from_labels(covariance, parameters)
+    if not isinstance(covariance, Covariance):
+        return Covariance(tuple(parameters), covariance)
+    return Covariance(tuple(parameters), covariance.of(parameters))
+
+
+def _from_labels(covariance: xr.DataArray, parameters: Parameters) -> Covariance:
+    if set(covariance.dims) != {"parameter", "parameter_"} or "parameter" not in covariance.coords:
+        msg = f"a labelled covariance has the dims ('parameter', 'parameter_') with names, not {covariance.dims}"
+        raise ValueError(msg)
+    ordered = covariance.transpose("parameter", "parameter_")
+    return Covariance(tuple(parameters[str(name)] for name in ordered["parameter"].values), ordered.values)
+
+
+def set_errors(covariance: Covariance) -> None:
+    """Give parameters the errors of a covariance; NaN where a variance is negative."""
+    for parameter, variance in zip(covariance.parameters, np.diag(covariance.matrix), strict=True):
+        parameter.error = float(np.sqrt(variance)) if variance >= 0 else np.nan
+
+
+def _with_present_errors(stored: Covariance | None, parameters: Sequence[Parameter]) -> FloatArray:
     block = (stored or Covariance((), np.zeros((0, 0)))).of(parameters)
     variance = np.diag(block)
     then = np.sqrt(np.where(variance > 0, variance, 0.0))
@@ -89,8 +137,7 @@ def covariance_of(stored: Covariance | None, parameters: Sequence[Parameter]) ->
     scale = np.where(follow, now / np.where(then > 0, then, 1.0), 1.0)
     # the square root of a variance that was not touched gives back the matrix bit by bit
     scale = np.where(np.isclose(scale, 1.0, rtol=1e-12, atol=0), 1.0, scale)
-    block = block * np.outer(scale, scale)
-    return block + _of_new_errors(parameters, variance)
+    return block * np.outer(scale, scale) + _of_new_errors(parameters, variance)
 
 
 def _of_new_errors(parameters: Sequence[Parameter], variance: FloatArray) -> FloatArray:

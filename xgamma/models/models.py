@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, MutableSequence
-from itertools import count
+import operator
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
+import astropy.units as u
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xgamma.models.covariance import Covariance, covariance_of, labelled_covariance
-from xgamma.models.parameter import Parameter, Parameters
-from xgamma.models.sky_model import Model
+from xgamma.models.component import Component
+from xgamma.models.covariance import Covariance, block_of, covariance_of, labelled_covariance, set_errors
+from xgamma.models.parameter import Parameter, Parameters, readable
+from xgamma.models.registry import nearest
+from xgamma.models.sky_model import KINDS, Model
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -51,6 +54,8 @@ class Models(MutableSequence[Model]):
         self._covariance: Covariance | None = None
         for model in [models] if isinstance(models, Model) else models:
             self.append(model)
+        if isinstance(models, Models):
+            self._covariance = models._covariance
 
     # ------------------------------------------------------------------ a sequence
     def __len__(self) -> int:
@@ -68,8 +73,14 @@ class Models(MutableSequence[Model]):
     def __getitem__(self, key: slice) -> Models: ...
     def __getitem__(self, key: int | str | slice) -> Any:
         if isinstance(key, slice):
-            return Models(self._models[key])
+            return self._some(self._models[key])
         return self._models[self._place(key)]
+
+    def _some(self, models: Iterable[Model]) -> Models:
+        """Some of the models with what is known of their covariance."""
+        chosen = Models(models)
+        chosen._covariance = self._covariance
+        return chosen
 
     def __setitem__(self, key: Any, model: Any) -> None:
         place = self._place(key)
@@ -87,10 +98,10 @@ class Models(MutableSequence[Model]):
     def _place(self, key: int | str) -> int:
         if isinstance(key, str):
             if key not in self.names:
-                msg = f"there is no model {key!r}; there are {self.names}"
+                msg = f"there is no model {key!r}{nearest(key, self.names)}"
                 raise KeyError(msg)
             return self.names.index(key)
-        return key
+        return operator.index(key)
 
     @staticmethod
     def _check(model: Any, others: Iterable[Model]) -> None:
@@ -110,37 +121,41 @@ class Models(MutableSequence[Model]):
     @property
     def parameters(self) -> Parameters:
         """All parameters, linked ones once, with names as ``"crab.index"``."""
-        names: dict[str, Parameter] = {}
-        for model in self._models:
-            for parameter in model.parameters:
-                name = full = f"{model.name}.{parameter.name}"
-                # a sum of two power laws has two amplitudes: the second is called amplitude_2
-                for number in count(2):
-                    if full not in names:
-                        break
-                    full = f"{name}_{number}"
-                names[full] = parameter
-        return Parameters(names.values(), names)
+        given = [(p, f"{m.name}.{name}") for m in self._models for p, name in _named(m.parameters)]
+        return Parameters([p for p, _ in given], [name for _, name in given])
 
     @property
     def covariance(self) -> xr.DataArray:
         """Covariance of all parameters in their units, with their names; 0 for frozen ones."""
         parameters = self.parameters
-        return labelled_covariance(parameters, covariance_of(self._covariance, list(parameters)))
+        return labelled_covariance(parameters, self.covariance_over(parameters))
 
-    def set_covariance(self, covariance: Covariance | NDArray[np.float64]) -> None:
+    @property
+    def has_covariance(self) -> bool:
+        """Whether a covariance was set, of all or of a model."""
+        return self._covariance is not None or any(m.has_covariance for m in self._models)
+
+    def covariance_over(self, parameters: Sequence[Parameter]) -> NDArray[np.float64]:
+        """Return the covariance of some parameters; one that is given twice has two equal rows."""
+        return covariance_of(self._covariance, parameters, self._models)
+
+    def set_covariance(self, covariance: Covariance | NDArray[np.float64] | xr.DataArray) -> None:
         """Set the covariance of all parameters, in all models and their parts, and the parameters' errors.
 
         Parameters
         ----------
         covariance
-            Matrix over `parameters`, shape (n, n), or a `Covariance` over some of them.
+            Matrix over `parameters`, shape (n, n); or a labelled one or a `Covariance` over some of them, where the
+            others keep their errors and frozen ones have none.
         """
-        if not isinstance(covariance, Covariance):
-            covariance = Covariance(tuple(self.parameters), covariance)
-        self._covariance = covariance
+        self._covariance = block_of(covariance, self.parameters)
+        set_errors(self._covariance)
         for model in self._models:
-            model.set_covariance(covariance)
+            model.set_covariance(self._covariance)
+
+    def prior_stat(self) -> float:
+        """Return what the priors add to the fit statistic, ``-2 log p``, at the present values."""
+        return self.parameters.prior_stat()
 
     def link(self, target: str, *others: str) -> None:
         """Link parameters: the others become the target.
@@ -149,30 +164,71 @@ class Models(MutableSequence[Model]):
         ----------
         target, others
             Names as ``"crab.index"``.
+
+        Raises
+        ------
+        KeyError
+            If there is no such parameter.
+        ValueError
+            If a parameter is linked to itself, or to one with a unit of another kind.
         """
-        wanted = self.parameters[target]
-        for name in others:
-            old = self.parameters[name]
-            for model in self._models:
-                for part in model.components.values():
-                    part.replace_parameter(old, wanted)
+        parameters = self.parameters
+        wanted = parameters[target]
+        old = [parameters[name] for name in others]
+        for parameter, name in zip(old, others, strict=True):
+            if parameter is wanted:
+                msg = f"{name} and {target} are one parameter already"
+                raise ValueError(msg)
+            if not u.Unit(parameter.unit).is_equivalent(wanted.unit):
+                msg = f"{name} in {parameter.unit!r} cannot be linked to {target} in {wanted.unit!r}"
+                raise ValueError(msg)
+        for parameter in old:
+            for part in self._components():
+                part.replace_parameter(parameter, wanted)
+
+    def unlink(self, name: str) -> None:
+        """Give a model, or a part of one, a parameter of its own again, with the values that it has now.
+
+        Parameters
+        ----------
+        name
+            Name as ``"vela.index"``: that of the model whose parameter becomes independent.
+        """
+        model_name, _, parameter_name = name.rpartition(".")
+        model = self._models[self._place(model_name)]
+        old = model.parameters[parameter_name]
+        new = copy.deepcopy(old)
+        for part in model.components.values():
+            part.replace_parameter(old, new)
+
+    def _components(self) -> Iterator[Component]:
+        for model in self._models:
+            yield from model.components.values()
 
     def to_table(self) -> Table:
         """Return the parameters of all models as an astropy table."""
         from astropy.table import Table
 
+        rows = [
+            (model.name, kind, name, p)
+            for model in self._models
+            for kind, part in model.components.items()
+            for p, name in _named(part.parameters)
+        ]
         table = Table()
-        rows = [(m.name, kind, p) for m in self._models for kind, part in m.components.items() for p in part.parameters]
-        table["model"] = [name for name, _, _ in rows]
-        table["type"] = [kind for _, kind, _ in rows]
-        for column in ("name", "value", "unit", "error", "min", "max", "frozen"):
-            table[column] = [getattr(p, column) for _, _, p in rows]
+        table["model"] = [model for model, _, _, _ in rows]
+        table["type"] = [kind for _, kind, _, _ in rows]
+        table["name"] = [name for _, _, name, _ in rows]
+        for column in ("value", "unit", "error", "min", "max", "frozen"):
+            table[column] = [getattr(p, column) for *_, p in rows]
         labels: dict[int, list[str]] = {}
-        for name, _, p in rows:
-            labels.setdefault(id(p), []).append(f"{name}.{p.name}")
+        for model, _, name, p in rows:
+            labels.setdefault(id(p), []).append(f"{model}.{name}")
         # linked parameters name the first that shares them
-        table["link"] = [labels[id(p)][0] if len(labels[id(p)]) > 1 else "" for _, _, p in rows]
-        return table
+        table["link"] = [labels[id(p)][0] if len(labels[id(p)]) > 1 else "" for *_, p in rows]
+        if any(p.prior is not None for *_, p in rows):
+            table["prior"] = ["" if p.prior is None else repr(p.prior) for *_, p in rows]
+        return readable(table)
 
     # ------------------------------------------------------------------ choices
     def select(
@@ -185,7 +241,7 @@ class Models(MutableSequence[Model]):
         names
             Names of models, or a part of one: ``"3FHL"`` selects all whose names hold it.
         tag
-            Type of the model or of one of its parts, as ``"pl"`` or ``"PointSpatialModel"``.
+            Type of the model or of one of its parts, also inside a compound, as ``"pl"`` or ``"PointSpatialModel"``.
         dataset
             Name of a dataset that the models belong to.
         """
@@ -198,10 +254,10 @@ class Models(MutableSequence[Model]):
                 self._place(name)
             chosen = [m for m in chosen if m.name in wanted]
         if tag is not None:
-            chosen = [m for m in chosen if tag in m.tag or any(tag in part.tag for part in m.components.values())]
+            chosen = [m for m in chosen if tag in m.tag or any(_has_tag(c, tag) for c in m.components.values())]
         if dataset is not None:
             chosen = [m for m in chosen if m.belongs_to(dataset)]
-        return Models(chosen)
+        return self._some(chosen)
 
     def assign(self, names: str | Iterable[str] | None, datasets: str | Iterable[str] | None) -> None:
         """Assign models to datasets by name; None stands for all models resp. all datasets."""
@@ -213,22 +269,32 @@ class Models(MutableSequence[Model]):
 
     def freeze(self, kind: str | None = None) -> None:
         """Freeze all parameters, or those of one kind of parts (``"spectral"``, ``"spatial"``, ``"temporal"``)."""
-        for model in self._models:
-            if kind is None or kind in model.components:
-                model.freeze(kind)
+        for model in self._with_parts(kind):
+            model.freeze(kind)
 
     def unfreeze(self, kind: str | None = None) -> None:
         """Restore what is frozen by default, for all parts or one kind."""
-        for model in self._models:
-            if kind is None or kind in model.components:
-                model.unfreeze(kind)
+        for model in self._with_parts(kind):
+            model.unfreeze(kind)
+
+    def _with_parts(self, kind: str | None) -> list[Model]:
+        if kind is not None and kind not in KINDS:
+            msg = f"kind={kind!r} of parts is not known; there are {list(KINDS)}"
+            raise ValueError(msg)
+        return [m for m in self._models if kind is None or kind in m.components]
 
     def copy(self) -> Self:
         """Return independent copies; what is linked stays linked, among the copies."""
         return copy.deepcopy(self)
 
     def __add__(self, other: Any) -> Models:
-        return Models([*self._models, *as_models(other)])
+        second = as_models(other)
+        both = self._some([*self._models, *second])
+        if both.has_covariance or second.has_covariance:
+            parameters = both.parameters
+            matrix = covariance_of(self._covariance, parameters, [second])
+            both._covariance = Covariance(tuple(parameters), matrix)
+        return both
 
     # ------------------------------------------------------------------ files
     @classmethod
@@ -258,11 +324,21 @@ class Models(MutableSequence[Model]):
         write_models(self, path, overwrite=overwrite, full=full)
 
     def __repr__(self) -> str:
-        return "Models([" + ", ".join(repr(m) for m in self._models) + "])"
+        parameters = self.parameters
+        head = f"Models({len(self)}: {len(parameters)} parameters, {len(parameters.free)} free)"
+        return "\n  ".join([head, *(repr(m) for m in self._models)])
 
     def _repr_html_(self) -> str:
         html: str = self.to_table()._repr_html_()
         return html
+
+
+def _has_tag(part: Component, tag: str) -> bool:
+    return tag in part.tag or any(_has_tag(inner, tag) for inner in part.parts())
+
+
+def _named(parameters: Parameters) -> list[tuple[Parameter, str]]:
+    return list(zip(parameters, parameters.names, strict=True))
 
 
 def as_models(models: Any) -> Models:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, cast, overload
 
 import astropy.units as u
@@ -292,8 +293,8 @@ class Parameters(Sequence[Parameter]):
         for parameter, label in zip(given, labels, strict=True):
             unique.setdefault(id(parameter), (parameter, label))
         self._parameters = [p for p, _ in unique.values()]
-        #: Full names, in order.
-        self.names: list[str] = [label for _, label in unique.values()]
+        #: Names, in order; a second ``amplitude``, as in a sum of two power laws, is called ``amplitude_2``.
+        self.names: list[str] = _distinct([label for _, label in unique.values()])
 
     def __len__(self) -> int:
         return len(self._parameters)
@@ -368,6 +369,14 @@ class Parameters(Sequence[Parameter]):
     def _repr_html_(self) -> str:
         html: str = self.to_table()._repr_html_()
         return html
+
+
+def _distinct(names: list[str]) -> list[str]:
+    found: dict[str, None] = {}
+    for name in names:
+        candidates = chain([name], (f"{name}_{number}" for number in count(2)))
+        found[next(c for c in candidates if c not in found)] = None
+    return list(found)
 
 
 def readable(table: Table) -> Table:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Never, Self
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from xgamma.models.component import Component
-from xgamma.models.covariance import Covariance, covariance_of
+from xgamma.models.covariance import Covariance, block_of, covariance_of, set_errors
 from xgamma.models.parameter import Parameter, Parameters
+from xgamma.models.registry import nearest, register
 from xgamma.models.spectral_model import SpectralModel
 
 __all__ = ["Model", "SkyModel"]
 
 #: Responses that a model may leave out.
 RESPONSES = ("exposure", "psf", "edisp")
+#: Parts of a model.
+KINDS = ("spectral", "spatial", "temporal")
 
 
 class Model:
@@ -32,7 +38,12 @@ class Model:
     """
 
     #: Name in files.
-    tag: tuple[str, ...] = ()
+    tag: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__dict__.get("tag"):
+            register("model", cls)
 
     def __init__(self, name: str, datasets_names: str | Iterable[str] | None = None) -> None:
         if not isinstance(name, str) or not name:
@@ -52,20 +63,37 @@ class Model:
     @property
     def parameters(self) -> Parameters:
         """Parameters of all parts."""
-        return Parameters(p for part in self.components.values() for p in part.parameters)
+        parts = [part.parameters for part in self.components.values()]
+        return Parameters([p for part in parts for p in part], [name for part in parts for name in part.names])
 
     @property
     def covariance(self) -> NDArray[np.float64]:
         """Covariance of all parameters in their units, shape (n, n); 0 for frozen ones."""
-        return covariance_of(self._covariance, list(self.parameters))
+        return self.covariance_over(self.parameters)
 
-    def set_covariance(self, covariance: Covariance | NDArray[np.float64]) -> None:
+    @property
+    def has_covariance(self) -> bool:
+        """Whether a covariance was set, of the model or of one of its parts."""
+        return self._covariance is not None or any(part.has_covariance for part in self.components.values())
+
+    def covariance_over(self, parameters: Sequence[Parameter]) -> NDArray[np.float64]:
+        """Return the covariance of some parameters; one that is given twice has two equal rows."""
+        return covariance_of(self._covariance, parameters, self.components.values())
+
+    def set_covariance(self, covariance: Covariance | NDArray[np.float64] | xr.DataArray) -> None:
         """Set the covariance of the parameters, of the parts too, and the parameters' errors."""
-        if not isinstance(covariance, Covariance):
-            covariance = Covariance(tuple(self.parameters), covariance)
-        self._covariance = covariance
+        self._covariance = block_of(covariance, self.parameters)
+        set_errors(self._covariance)
         for part in self.components.values():
-            part.set_covariance(covariance)
+            part.set_covariance(self._covariance)
+
+    if not TYPE_CHECKING:  # typing knows the declared attributes
+
+        def __getattr__(self, name: str) -> Any:
+            kind, _, model = name.rpartition("_")
+            hint = f": it is called {kind!r} here" if model == "model" and kind in KINDS else ""
+            msg = f"{type(self).__name__} has no attribute {name!r}{hint}"
+            raise AttributeError(msg, name=name, obj=self)
 
     def belongs_to(self, dataset: str | None) -> bool:
         """Return whether the model is one of a dataset's."""
@@ -75,6 +103,10 @@ class Model:
         """Return an independent copy, with another name or other attributes."""
         new = copy.deepcopy(self)
         for attribute, value in ({} if name is None else {"name": name}).items() | changes.items():
+            if attribute not in vars(new):
+                known = [a for a in vars(new) if not a.startswith("_")]
+                msg = f"{type(self).__name__} has no attribute {attribute!r}{nearest(attribute, known)}"
+                raise TypeError(msg)
             setattr(new, attribute, value)
         return new
 
@@ -96,13 +128,32 @@ class Model:
             raise ValueError(msg)
         return [self.components[kind]]
 
+    def to_dict(self, *, full: bool = False) -> dict[str, Any]:
+        """Return the model as a file holds it; see `xgamma.models.yaml.model_to_dict`."""
+        from xgamma.models.yaml import model_to_dict
+
+        return model_to_dict(self, full=full)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], folder: str | Path | None = None) -> Self:
+        """Make a model from what a file holds; see `xgamma.models.yaml.model_from_dict`."""
+        from xgamma.models.yaml import model_from_dict
+
+        model = model_from_dict(data, folder)
+        if not isinstance(model, cls):
+            msg = f"the type is {type(model).__name__}, not {cls.__name__}"
+            raise TypeError(msg)
+        return model
+
     def __repr__(self) -> str:
-        parts = ", ".join(f"{kind}={part!r}" for kind, part in self.components.items())
-        return f"{type(self).__name__}(name={self.name!r}, {parts})"
+        parts = "".join(f", {kind}={part!r}" for kind, part in self.components.items())
+        datasets = "" if self.datasets_names is None else f", datasets_names={self.datasets_names}"
+        return f"{type(self).__name__}(name={self.name!r}{parts}{datasets})"
 
     def _repr_html_(self) -> str:
         html: str = self.parameters.to_table()._repr_html_()
-        return f"<b>{type(self).__name__} {self.name}</b>{html}"
+        parts = ", ".join(f"{kind}: {type(part).__name__}" for kind, part in self.components.items())
+        return f"<b>{type(self).__name__} {escape(self.name)}</b> ({parts}){html}"
 
 
 class SkyModel(Model):
@@ -142,26 +193,39 @@ class SkyModel(Model):
 
     def __init__(
         self,
-        spectral: SpectralModel,
+        spectral: SpectralModel = None,  # type: ignore[assignment]
         spatial: Component | None = None,
         temporal: Component | None = None,
         *,
         name: str = "source",
         apply_irf: Mapping[str, bool] | None = None,
         datasets_names: str | Iterable[str] | None = None,
+        **unknown: Never,
     ) -> None:
+        for given in unknown:
+            kind = given.removesuffix("_model")
+            hint = f"{given} is called {kind} here" if kind in KINDS else f"SkyModel has no argument {given!r}"
+            msg = f"{hint}: SkyModel(spectral=..., spatial=..., temporal=..., name=...)"
+            raise TypeError(msg)
         super().__init__(name, datasets_names)
+        if spectral is None:
+            msg = f"{name!r} needs a spectral model: SkyModel(spectral=xgamma.PowerLawSpectralModel(), name={name!r})"
+            raise TypeError(msg)
         if not isinstance(spectral, SpectralModel):
             msg = f"spectral={spectral!r} of {name!r} is not a spectral model, such as xgamma.PowerLawSpectralModel()"
             raise TypeError(msg)
         for kind, part in (("spatial", spatial), ("temporal", temporal)):
-            if part is not None and (not isinstance(part, Component) or isinstance(part, SpectralModel)):
+            if part is not None and not (isinstance(part, Component) and part.kind in ("", kind)):
                 msg = f"{kind}={part!r} of {name!r} is not a {kind} model"
                 raise TypeError(msg)
-        unknown = sorted(set(apply_irf or {}) - set(RESPONSES))
-        if unknown:
-            msg = f"apply_irf of {name!r} has no {unknown[0]!r}; responses are {list(RESPONSES)}"
+        others = sorted(set(apply_irf or {}) - set(RESPONSES))
+        if others:
+            msg = f"apply_irf of {name!r} has no {others[0]!r}; responses are {list(RESPONSES)}"
             raise ValueError(msg)
+        for response, applied in dict(apply_irf or {}).items():
+            if not isinstance(applied, bool):
+                msg = f"apply_irf[{response!r}]={applied!r} of {name!r} must be true or false"
+                raise TypeError(msg)
         self.spectral, self.spatial, self.temporal = spectral, spatial, temporal
         #: Which responses are applied.
         self.apply_irf: dict[str, bool] = dict.fromkeys(RESPONSES, True) | dict(apply_irf or {})
@@ -180,4 +244,6 @@ class SkyModel(Model):
     def parameter_of(self, name: str) -> Parameter:
         """Return a parameter by name, or by kind and name as ``"spectral.index"``."""
         kind, _, rest = name.partition(".")
-        return self.components[kind].parameters[rest] if rest else self.parameters[name]
+        if not rest:
+            return self.parameters[name]
+        return self._parts(kind)[0].parameters[rest]

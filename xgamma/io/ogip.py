@@ -37,8 +37,8 @@ def read_ogip(
     Parameters
     ----------
     path
-        A PHA file; a list of them; or a folder, of which all spectra are read. ``$VARIABLES`` are expanded, files may be
-        gzipped.
+        A PHA file; a list of them; or a folder, of which all spectra are read. ``$VARIABLES`` are expanded, files
+        may be gzipped.
     arf, rmf, background
         Files for a single spectrum in place of those that its header names (ANCRFILE, RESPFILE, BACKFILE).
 
@@ -46,9 +46,9 @@ def read_ogip(
     -------
     xarray.Dataset
         In memory, float64: ``counts``, ``mask_safe``, ``exposure`` (dim energy_true), ``edisp``, ``livetime``, with a
-        background file ``counts_off``, ``acceptance``, ``acceptance_off``, ``background``; good times, region and off regions
-        where the files have them. A single file gives a cube without dimension ``obs``, a list or folder one with
-        it: in the order of the list; of a folder in the order of the cube that was written, else sorted by OBS_ID.
+        background file ``counts_off``, ``acceptance``, ``acceptance_off``, ``background``; good times, region and off
+        regions where the files have them. A single file gives a cube without dimension ``obs``, a list or folder one
+        with it: in the order of the list; of a folder in the order of the cube that was written, else by OBS_ID.
 
     Raises
     ------
@@ -66,9 +66,9 @@ def read_ogip(
 
     Notes
     -----
-    OGIP memos 92-007 and CAL/GEN/92-002. ``exposure`` is SPECRESP * EXPOSURE * AREASCAL and ``mask_safe`` is QUALITY == 0.
-    ``acceptance`` is BACKSCAL; ``acceptance_off`` is the BACKSCAL of the background times the ratio of its EXPOSURE *
-    AREASCAL to that of the spectrum: the expected background is acceptance / acceptance_off * counts_off.
+    OGIP memos 92-007 and CAL/GEN/92-002. ``exposure`` is SPECRESP * EXPOSURE * AREASCAL, ``mask_safe`` is
+    QUALITY == 0. ``acceptance`` is BACKSCAL; ``acceptance_off`` is the BACKSCAL of the background times the ratio of
+    its EXPOSURE * AREASCAL to that of the spectrum: the background is acceptance / acceptance_off * counts_off.
 
     Examples
     --------
@@ -164,7 +164,8 @@ def _join(spectra: list[Spectrum]) -> xr.Dataset:
         for i, spectrum in enumerate(spectra):
             groups.setdefault(spectrum.layout["place"].get("obs"), []).append(i)
         if len({len(g) for g in groups.values()}) > 1:
-            msg = f"the runs have different numbers of regions: {sorted({len(g) for g in groups.values()})}; files are missing"
+            numbers = sorted({len(g) for g in groups.values()})
+            msg = f"the runs have different numbers of regions ({numbers}): files are missing"
             raise ValueError(msg)
         cubes = [
             _stack([cubes[i] for i in group], "region", shared.get("region"), spectra) for group in groups.values()
@@ -249,7 +250,7 @@ def _unique(arrays: dict[Hashable, Any], dim: str, spectra: list[Spectrum]) -> N
     values = [str(v) for v in arrays["obs"].values]
     if len(set(values)) < len(values):
         twice = next(v for v in values if values.count(v) > 1)
-        msg = f"two spectra have OBS_ID {twice!r} ({spectra[0].path.parent}); read them separately and label them yourself"
+        msg = f"two spectra have OBS_ID {twice!r} ({spectra[0].path.parent}); read them separately and label them"
         raise ValueError(msg)
 
 
@@ -264,7 +265,8 @@ def _padded_times(cubes: Sequence[xr.Dataset]) -> list[xr.Dataset]:
         new = {}
         for name in ("gti_start", "gti_stop"):
             values = cube[name].values if name in cube else np.empty(0)
-            padded = np.concatenate([values, np.full(longest - len(values), np.nan)])
-            new[name] = ("gti", padded, model[name].attrs)
+            padding = [(0, 0)] * (values.ndim - 1) + [(0, longest - values.shape[-1])]
+            dims = cube[name].dims if name in cube else ("gti",)
+            new[name] = (dims, np.pad(values, padding, constant_values=np.nan), model[name].attrs)
         result.append(cube.drop_vars(["gti_start", "gti_stop"], errors="ignore").assign(new))
     return result

@@ -63,7 +63,7 @@ def check_cube(cube: xr.Dataset) -> None:
         msg = f"the cube has counts_off, but no {' and no '.join(sorted(missing))}: the background does not follow"
         raise ValueError(msg)
     if "edisp" in cube and "energy" not in cube["edisp"].dims:
-        msg = f"edisp has the dims {list(cube['edisp'].dims)}; an RMF needs energy_true and energy (no migra, no irf dims)"
+        msg = f"edisp has the dims {list(cube['edisp'].dims)}; an RMF needs energy_true and energy (no migra)"
         raise ValueError(msg)
     for name, unit in UNITS.items():
         if name in cube and "units" in cube[name].attrs:
@@ -192,7 +192,8 @@ class _Numbers:
         sizes = {"energy": len(self.edges[0]), "energy_true": len(self.edges[2])}
         unknown = set(array.dims) - set(dims)
         if unknown:
-            msg = f"variable {name!r} has the dims {sorted(map(str, unknown))} beside {list(dims)}; select or sum them first"
+            more = sorted(map(str, unknown))
+            msg = f"variable {name!r} has the dims {more} beside {list(dims)}; select or sum them first"
             raise ValueError(msg)
         array = array.expand_dims({d: sizes[d] for d in dims if d not in array.dims}).transpose(*dims)
         values = array.values.astype(np.float64)
@@ -214,8 +215,8 @@ class _Numbers:
         if self.fractional == "raise":
             at = int(np.argmax(values != np.floor(values)))
             msg = (
-                f"spectrum {self.label}: {name} is {values[at]!r} in bin {at}, not a whole number; pass fractional='keep' "
-                "to write float64"
+                f"spectrum {self.label}: {name} is {float(values[at])!r} in bin {at}, not a whole number; pass "
+                "fractional='keep' to write float64"
             )
             raise ValueError(msg)
         return values
@@ -264,8 +265,8 @@ class _Numbers:
         lo, hi, true_lo, true_hi = self.edges
         if not (same_energies(lo, true_lo) and same_energies(hi, true_hi)):
             msg = (
-                f"spectrum {self.label}: the cube has no edisp, and its bins of energy and energy_true differ: its RMF is "
-                "not known; reduce with edisp in the selection"
+                f"spectrum {self.label}: the cube has no edisp, and its bins of energy and energy_true differ: its RMF "
+                "is not known; reduce with edisp in the selection"
             )
             raise ValueError(msg)
         return np.eye(len(lo))
@@ -386,14 +387,18 @@ def _stored(cube: xr.Dataset, piece: xr.Dataset, place: Mapping[str, int], axes:
             "names": [str(n) for n in piece.data_vars],
             "attrs": {str(n): v.attrs for n, v in piece.variables.items()},
             "columns": columns,
-            "axes": {
-                n: {"interp": a.attrs.get("interp", "log"), "long_name": a.attrs.get("long_name")}
-                for n, a in axes.items()
-            },
+            "axes": {n: _axis_numbers(a) for n, a in axes.items()},
             "place": dict(place),
             "shared": shared,
         },
     }
+
+
+def _axis_numbers(axis: xr.DataArray) -> dict[str, Any]:
+    """Bins to the last bit, which another unit does not always keep."""
+    lo, hi = (axis[f"{axis.name}_{end}"].values.tolist() for end in ("min", "max"))
+    labels = {"interp": axis.attrs.get("interp", "log"), "long_name": axis.attrs.get("long_name")}
+    return {"lo": lo, "hi": hi, "center": axis.values.tolist(), **labels}
 
 
 def _follows(piece: xr.Dataset, name: str) -> bool:

@@ -320,7 +320,8 @@ def _read_arf(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         # gammapy writes the quotient of exposure and livetime as it comes: m2 s h-1
         area = read_column(table, "SPECRESP", unit="cm2", assume="cm2", where=name)
     if not np.isfinite(area).all() or (area < 0).any():
-        msg = f"{name}, HDU {table.name}: SPECRESP holds {'negative' if np.isfinite(area).all() else 'NaN or infinite'} numbers"
+        what = "negative" if np.isfinite(area).all() else "NaN or infinite"
+        msg = f"{name}, HDU {table.name}: SPECRESP holds {what} numbers"
         raise ValueError(msg)
     order = np.argsort(lo, kind="stable")
     return lo[order], hi[order], area[order]
@@ -379,10 +380,12 @@ def _own(cube: xr.Dataset, pha: _Pha, channels: Channels) -> xr.Dataset:
         cube[name] = ("energy", values.astype({"b": bool, "i": np.int64, "u": np.int64}.get(said["kind"], float)))
     cube = cube.drop_vars([n for n in cube.data_vars if n not in layout.get("names", cube.data_vars)])
     for name, axis in layout.get("axes", {}).items():
-        if name in cube.dims and axis["interp"] != cube[name].attrs["interp"]:
-            lo, hi = (cube[f"{name}_{end}"].values for end in ("min", "max"))
-            new = bin_axis(name, lo, hi, "TeV", axis["interp"], long_name=axis["long_name"])
-            cube = cube.drop_vars([name, f"{name}_min", f"{name}_max"]).assign_coords(new.coords)
+        names = [name, f"{name}_min", f"{name}_max"]
+        lo, hi = np.array(axis["lo"]), np.array(axis["hi"])
+        # the numbers of the tables count, should somebody have changed them
+        if all(same_energies(a, cube[n].values) for a, n in ((lo, names[1]), (hi, names[2]))):
+            new = bin_axis(name, lo, hi, "TeV", axis["interp"], axis["center"], axis["long_name"])
+            cube = cube.drop_vars(names).assign_coords(new.coords)
     scalars = {n: ((), v["value"], v["attrs"]) for n, v in pha.stored["variables"].items()}
     coords = {n: ((), v["value"], v["attrs"]) for n, v in pha.stored["coords"].items()}
     cube = cube.assign(scalars).assign_coords(coords)

@@ -1,4 +1,4 @@
-"""Tables of OGIP spectra: channels and energies, numbers that stand in a column or a card, extensions by their class."""
+"""Tables of OGIP spectra: channels and energies, numbers in columns or cards, extensions by their class."""
 
 from __future__ import annotations
 
@@ -171,7 +171,8 @@ def per_channel(table: fits.BinTableHDU, name: str, default: float, where: str) 
         msg = f"{where}, HDU {table.name}: {name} has {values.shape[1:]} numbers in a row, not one"
         raise ValueError(msg)
     if not np.isfinite(values).all():
-        msg = f"{where}, HDU {table.name}: {name} holds NaN or infinite numbers (row {int(np.argmin(np.isfinite(values)))})"
+        row = int(np.argmin(np.isfinite(values)))
+        msg = f"{where}, HDU {table.name}: {name} holds {values[row]} in row {row}"
         raise ValueError(msg)
     return values
 

@@ -53,7 +53,8 @@ def to_ogip(
         Unit of the energies: ``"keV"``, which sherpa and XSPEC take for granted, or for example ``"TeV"`` for people
         who look into the files.
     fractional
-        What to do with counts that are not whole (Asimov data, weights): ``"keep"`` writes float64, ``"raise"`` refuses.
+        What to do with counts that are not whole (Asimov data, weights): ``"keep"`` writes float64, ``"raise"``
+        refuses.
 
     Returns
     -------
@@ -74,11 +75,11 @@ def to_ogip(
 
     Notes
     -----
-    OGIP memos 92-007 (spectra) and CAL/GEN/92-002 (responses). EXPOSURE is the livetime, SPECRESP the exposure divided by it, in
-    cm2; BACKSCAL is the acceptance of each channel, QUALITY is 1 where ``mask_safe`` is False. A background that is
-    not counted but expected is written as background file without errors (POISSERR F, STAT_ERR 0). What OGIP has no
-    place for stands in the table ``XGAMMA``, so that `xgamma.read_ogip` gives the cube back. Each file is
-    written under another name and renamed, the PHA file last.
+    OGIP memos 92-007 (spectra) and CAL/GEN/92-002 (responses). EXPOSURE is the livetime, SPECRESP the exposure
+    divided by it, in cm2; BACKSCAL is the acceptance of each channel, QUALITY is 1 where ``mask_safe`` is False. A
+    background that is not counted but expected is written as background file without errors (POISSERR F, STAT_ERR
+    0). What OGIP has no place for stands in the table ``XGAMMA``, so that `xgamma.read_ogip` gives the cube back.
+    Each file is written under another name and renamed, the PHA file last.
 
     Examples
     --------
@@ -159,8 +160,8 @@ def _check_free(folder: Path, names: Mapping[str, Any], overwrite: bool, whole: 
         found = _spectra(folder)
         if found and not overwrite:
             msg = (
-                f"{folder} holds spectra already ({found[0].name}, ...); pass overwrite=True to replace them, or choose "
-                "another folder"
+                f"{folder} holds spectra already ({found[0].name}, ...); pass overwrite=True to replace them, or "
+                "choose another folder"
             )
             raise FileExistsError(msg)
     for name in names:

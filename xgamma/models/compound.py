@@ -56,10 +56,15 @@ class CompoundSpectralModel(SpectralModel):
             msg = f"spectra in {model1.unit!r} and {model2.unit!r} cannot be joined by {operator!r}"
             raise ValueError(msg)
 
+    def parts(self) -> Sequence[SpectralModel]:
+        """Return both models."""
+        return self.model1, self.model2
+
     @property
     def parameters(self) -> Parameters:
-        """Parameters of both models; linked ones once."""
-        return Parameters([*self.model1.parameters, *self.model2.parameters])
+        """Parameters of both models; linked ones once. A second ``amplitude`` is called ``amplitude_2``."""
+        both = (self.model1.parameters, self.model2.parameters)
+        return Parameters([p for m in both for p in m], [name for m in both for name in m.names])
 
     @property
     def unit(self) -> str:
@@ -136,12 +141,6 @@ class CompoundSpectralModel(SpectralModel):
         """Put one parameter in the place of another, in both models."""
         for model in (self.model1, self.model2):
             model.replace_parameter(old, new)
-
-    def set_covariance(self, covariance: Any) -> None:
-        """Set the covariance of the parameters, in both models too."""
-        super().set_covariance(covariance)
-        for model in (self.model1, self.model2):
-            model.set_covariance(self._covariance)  # type: ignore[arg-type]
 
     def freeze(self) -> None:
         """Freeze all parameters."""

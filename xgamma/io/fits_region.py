@@ -7,14 +7,17 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import astropy.units as u
 import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
 from astropy.units import UnitsWarning
 from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
 
 from xgamma.coords.frame import SkyFrame
 from xgamma.coords.regions import from_ds9, region_center, to_ds9
+from xgamma.kernels.sphere import separation, to_vectors
 
 if TYPE_CHECKING:
     from regions import PixelRegion, SkyRegion
@@ -23,6 +26,8 @@ __all__ = ["join_regions", "read_region", "read_regions", "region_hdu"]
 
 #: Pixel size in degrees of the projection that a written region stands in.
 BINSIZE = 0.01
+#: Step in degrees from which the size of a pixel is taken.
+STEP = 0.0005
 
 
 def read_region(hdu: fits.BinTableHDU, where: str) -> str | None:
@@ -111,7 +116,7 @@ def read_regions(hdu: fits.BinTableHDU, where: str) -> list[str]:
             warnings.simplefilter("ignore", UnitsWarning)
             table = QTable.read(hdu)  # the parser wants angles with their unit
         wcs = WCS(fits.Header(keys))
-        return [to_ds9(_without_padding(r).to_sky(wcs)) for r in Regions.parse(table, format="fits")]
+        return [to_ds9(_to_sky(r, wcs)) for r in Regions.parse(table, format="fits")]
     except Exception as error:  # the parsers raise many kinds
         msg = f"{where}: the region table {hdu.name} cannot be read: {error}"
         raise ValueError(msg) from error
@@ -150,7 +155,7 @@ def region_hdu(text: str | Sequence[str], name: str) -> fits.BinTableHDU:
     frame = center.frame.name if center.frame.name in ("icrs", "galactic", "fk5") else "icrs"
     position = center.transform_to(frame).spherical
     sky = SkyFrame.create(position.lon.deg, position.lat.deg, BINSIZE, "TAN", frame)
-    table = Regions([shape.to_pixel(sky.wcs) for shape in shapes]).serialize(format="fits")
+    table = Regions([_to_pixel(shape, sky.wcs) for shape in shapes]).serialize(format="fits")
     _pad_polygons(table, shapes)
     hdu = fits.BinTableHDU(table, name=name)
     hdu.header.update({"WCSAXES": 2})
@@ -181,6 +186,38 @@ def _united(region: SkyRegion) -> list[SkyRegion]:
         msg = "only unions can be divided into rows"
         raise ValueError(msg)
     return _united(region.region1) + _united(region.region2)
+
+
+def _to_sky(region: PixelRegion, wcs: WCS) -> SkyRegion:
+    from regions import CirclePixelRegion, CircleSkyRegion
+
+    if isinstance(region, CirclePixelRegion):
+        radius = region.radius * _scale(wcs, region.center.x, region.center.y) * u.deg
+        return CircleSkyRegion(region.center.to_sky(wcs), radius, meta=region.meta)
+    return _without_padding(region).to_sky(wcs)
+
+
+def _to_pixel(region: SkyRegion, wcs: WCS) -> PixelRegion:
+    from regions import CirclePixelRegion, CircleSkyRegion, PixCoord
+
+    if isinstance(region, CircleSkyRegion):
+        center = PixCoord.from_sky(region.center, wcs)
+        return CirclePixelRegion(center, region.radius.to_value("deg") / _scale(wcs, center.x, center.y))
+    return region.to_pixel(wcs)
+
+
+def _scale(wcs: WCS, x: float, y: float) -> float:
+    """Mean size of a pixel in degrees at a position.
+
+    The regions package takes it from steps of a whole pixel, by which radii change in the sixth digit.
+    """
+    step = STEP / float(np.mean(np.abs(proj_plane_pixel_scales(wcs))))
+    sides = []
+    for dx, dy in ((step, 0.0), (0.0, step)):
+        lon, lat = wcs.wcs_pix2world(x + dx * np.array([-1.0, 1.0]), y + dy * np.array([-1.0, 1.0]), 0)
+        ends = to_vectors(np.asarray(lon), np.asarray(lat))
+        sides.append(float(separation(ends[0], ends[1])) / (2 * step))
+    return float(np.sqrt(sides[0] * sides[1]))
 
 
 def _pad_polygons(table: QTable, shapes: list[SkyRegion]) -> None:

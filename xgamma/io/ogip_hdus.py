@@ -153,7 +153,9 @@ def file_hdus(
     }
     background = numbers.background_columns()
     if background:
-        table = _spectrum_hdu(background, {**common, "HDUCLAS2": "BKG"}, known="STAT_ERR" in background)
+        # gammapy takes a card as a file that is there, so the spectrum has one only with a background
+        own = {**common, "HDUCLAS2": "BKG", "BACKFILE": "none"}
+        table = _spectrum_hdu(background, own, known="STAT_ERR" in background)
         result[files["bkg"]] = [table, ebounds.copy(), *_region_hdus(_off_texts(piece))]
         common["BACKFILE"] = files["bkg"]
     columns, stored = numbers.columns(), _stored(cube, piece, place, axes)
@@ -298,7 +300,6 @@ def _spectrum_hdu(columns: dict[str, np.ndarray], cards: dict[str, Any], known: 
             "GROUPING": 0,
             "CORRFILE": "none",
             "CORRSCAL": 0.0,
-            "BACKFILE": "none",
             **cards,
         }
     )

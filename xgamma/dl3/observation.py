@@ -257,7 +257,160 @@ class ObservationFiles:
         needed = (
             None if columns is None or (cut and cut.events) else [*columns, *(["time"] if cut and cut.time else [])]
         )
-        events = self._read_events(needed)
+        events = read_events(self.hdu("events"), needed, run.on_bad, where=run.location("events").file)
+        events.attrs["obs_id"] = run.obs_id
+        if cut is not None:
+            moving = self.pointing() if any(isinstance(f, OffsetFilter) for f in cut.events) else None
+            events = cut.filter_events(events, moving)
+        return events if columns is None else events[[c.lower() for c in columns]]
+
+    def gti(self) -> xr.Dataset:
+        """Good time intervals inside the time cut of the filter."""
+        return self._read(lambda files: files.gti())
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Cards of the EVENTS header."""
+        return self._read(lambda files: files.header("events"))
+
+    @property
+    def pointing(self) -> Pointing:
+        """Pointing: from the POINTING HDU if the run has one, else from the EVENTS header."""
+        return self._read(lambda files: files.pointing())
+
+    @property
+    def aeff(self) -> Response:
+        """Effective area."""
+        return self._read(lambda files: files.irf("aeff"))
+
+    @property
+    def edisp(self) -> Response:
+        """Energy dispersion."""
+        return self._read(lambda files: files.irf("edisp"))
+
+    @property
+    def psf(self) -> Response:
+        """Point spread function."""
+        return self._read(lambda files: files.irf("psf"))
+
+    @property
+    def bkg(self) -> Response:
+        """Background model, with the true alignment in ``attrs["fov_alignment"]``."""
+        return self._read(lambda files: files.irf("bkg"))
+
+    @property
+    def rad_max(self) -> Response:
+        """Radius of the point-like selection: a table, or one bin with the RAD_MAX keyword."""
+        return self._read(lambda files: files.irf("rad_max"))
+
+    @property
+    def tstart(self) -> float:
+        """Start in seconds since J2000.0 (TT): of the first good time interval inside the time cut."""
+        return float(self.gti["gti_start"].min()) if self.gti.sizes["gti"] else np.nan
+
+    @property
+    def tstop(self) -> float:
+        """Stop in seconds since J2000.0 (TT)."""
+        return float(self.gti["gti_stop"].max()) if self.gti.sizes["gti"] else np.nan
+
+    @property
+    def tmid(self) -> float:
+        """Middle between start and stop, seconds since J2000.0 (TT)."""
+        return 0.5 * (self.tstart + self.tstop)
+
+    @property
+    def ontime(self) -> float:
+        """Summed length of the good time intervals in seconds."""
+        return gti_duration(self.gti)
+
+    @property
+    def deadtime_fraction(self) -> float:
+        """Part of the time in which the telescopes could not take events."""
+        return self._read(lambda files: files.deadtime_fraction())
+
+    @property
+    def livetime(self) -> float:
+        """Ontime without dead time, in seconds, times the part of the livetime that event filters keep."""
+        return self._read(lambda files: files.livetime())
+
+    @property
+    def telescope(self) -> str:
+        """TELESCOP of the EVENTS header."""
+        return str(self.header.get("TELESCOP", "")).strip()
+
+    def select_time(self, time: Any) -> Observation:
+        """Return the run cut to time intervals; see `ObservationFilter.create`."""
+        return self.filter(time=time)
+
+    def filter(self, cut: ObservationFilter | None = None, **cuts: Any) -> Observation:
+        """Return the run with one more filter: `cut`, or one made of `cuts` (see `ObservationFilter.create`)."""
+        new = ObservationFilter.create(**cuts) if cut is None else cut
+        return replace(self, cut=new if self.cut is None else self.cut & new)
+
+    def __repr__(self) -> str:
+        cut = "" if self.cut is None else ", filtered"
+        return f"<xgamma.Observation {self.obs_id}: {', '.join(self.available) or 'no HDUs'}{cut}>"
+
+
+class ObservationFiles:
+    """The open files of a run; made by `Observation.open`."""
+
+    def __init__(self, observation: Observation, stack: ExitStack) -> None:
+        self.observation = observation
+        self._stack = stack
+        self._open: dict[str, FitsTables] = {}
+
+    def hdu(self, hdu_type: str) -> Any:
+        """Return an HDU (`~xgamma.io.fits_table.FitsTable`, or astropy's), for reading inside the ``with`` block.
+
+        Raises
+        ------
+        FileNotFoundError, OSError
+            If the file that the index names is missing, truncated or no FITS file.
+        ValueError
+            If the file has no such HDU.
+        """
+        location = self.observation.location(hdu_type)
+        file = location.file
+        if file not in self._open:
+            try:
+                self._open[file] = self._stack.enter_context(open_tables(file))
+            except FileNotFoundError as error:
+                msg = f"run {self.observation.obs_id}, {hdu_type!r}: {error}"
+                raise FileNotFoundError(msg) from None
+        found = find_hdu(self._open[file], location)
+        if found is None:
+            names = [h.name for h in self._open[file]]
+            msg = (
+                f"run {self.observation.obs_id}: the index names HDU {location.hdu!r} for {hdu_type!r} in {file}, "
+                f"which has {names}; correct the index (xgamma check lists all faults)"
+            )
+            raise ValueError(msg)
+        if not isinstance(found, (FitsTable, fits.BinTableHDU)):
+            msg = f"run {self.observation.obs_id}: HDU {location.hdu!r} ({hdu_type!r}) of {file} is no table"
+            raise ValueError(msg)
+        return found
+
+    def _cached(self, kind: str, hdu_type: str, make: Callable[[], T]) -> T:
+        location = self.observation.location(hdu_type)
+        try:
+            key = (kind, location.hdu, location.hdu_type, *file_key(location.file))
+        except OSError:
+            return make()  # opening the file says what is wrong
+        return cache().get(key, make, _nbytes)
+
+    def header(self, hdu_type: str) -> dict[str, Any]:
+        """Return the cards of an HDU's header."""
+        return dict(self._cached("header", hdu_type, lambda: _cards(self.hdu(hdu_type))))
+
+    def events(self, columns: Sequence[str] | None = None) -> xr.Dataset:
+        """Return the event list, filtered; `columns` names those to read (all by default)."""
+        run = self.observation
+        cut = run.cut
+        needed = (
+            None if columns is None or (cut and cut.events) else [*columns, *(["time"] if cut and cut.time else [])]
+        )
+        events = read_events(self.hdu("events"), needed, run.on_bad, where=run.location("events").file)
         events.attrs["obs_id"] = run.obs_id
         if cut is not None:
             moving = self.pointing() if any(isinstance(f, OffsetFilter) for f in cut.events) else None

@@ -15,7 +15,7 @@ from dask.base import tokenize
 from xgamma.dl3.observation import Observation
 from xgamma.io.pieces import TileTokens
 from xgamma.reduction.footprint import plan_pointing, tiles_of_runs
-from xgamma.reduction.graph import Key, batches, tree_sum_graph, variable
+from xgamma.reduction.graph import Key, batches, running_sum_graph, variable
 from xgamma.reduction.measured import measured
 from xgamma.reduction.on_off import PLANES, finish_on_off, reduce_on_off
 from xgamma.reduction.run_background import PreparedBackground
@@ -196,7 +196,7 @@ class Builder:
             for group in batches(touching, _batch_size(len(touching), len(tiles))):
                 extra = {"rows": (group[0], number)} if with_scalars else {}
                 work.append(make(runs=tuple(self.runs[k] for k in group), **extra))
-            layer |= tree_sum_graph(name, (j, i), work, make(runs=()))
+            layer |= running_sum_graph(name, (j, i), work, make(runs=()))
         return layer
 
     def _tile_tokens(

@@ -12,7 +12,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from xgamma.reduction.tasks import add
 
-__all__ = ["batches", "tree_sum_graph", "variable"]
+__all__ = ["batches", "running_sum_graph", "variable"]
 
 Key = tuple[Hashable, ...]
 
@@ -22,30 +22,26 @@ def batches(items: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
     return [tuple(items[i : i + size]) for i in range(0, len(items), size)]
 
 
-def tree_sum_graph(
+def running_sum_graph(
     name: str, place: tuple[int, ...], work: Sequence[tuple[Any, ...]], empty: tuple[Any, ...]
 ) -> dict[Key, Any]:
-    """Return the tasks that do `work` and add the results as a tree; the sum has the key ``(name, *place)``.
+    """Return the tasks that do `work` and add each result to the sum so far; the last has the key ``(name, *place)``.
 
-    The order of the additions is fixed by the graph: every scheduler gives the same bits.
+    Parts are made at the same time by several workers and added as soon as the one before is: however many there are,
+    one sum and the parts in flight are all that lies in memory, where a tree holds several on each level. The order of
+    the additions is fixed by the graph: every scheduler gives the same bits.
     """
     if not work:
         return {(name, *place): empty}
     if len(work) == 1:
         return {(name, *place): work[0]}
-    graph: dict[Key, Any] = {}
-    level: list[Key] = []
-    for i, task in enumerate(work):
-        key = (f"{name}-part", *place, 0, i)
-        graph[key] = task
-        level.append(key)
-    depth = 1
-    while len(level) > 1:
-        groups = batches(level, 8)
-        keys: list[Key] = [(name, *place)] if len(groups) == 1 else []
-        keys = keys or [(f"{name}-part", *place, depth, i) for i in range(len(groups))]
-        graph.update({key: (add, *group) for key, group in zip(keys, groups, strict=True)})
-        level, depth = keys, depth + 1
+    part = f"{name}-part"
+    graph: dict[Key, Any] = {(part, *place, 0, i): task for i, task in enumerate(work)}
+    before: Key = (part, *place, 0, 0)
+    for i in range(1, len(work)):
+        after: Key = (name, *place) if i == len(work) - 1 else (part, *place, 1, i)
+        graph[after] = (add, before, (part, *place, 0, i))
+        before = after
     return graph
 
 

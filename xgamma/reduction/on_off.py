@@ -12,6 +12,7 @@ import numpy as np
 
 from xgamma.coords.sky import SkyGrid
 from xgamma.dl3.observation import Observation
+from xgamma.reduction.event_voxels import add_counts
 from xgamma.reduction.footprint import check_plan, overlap
 from xgamma.reduction.observation import Run
 from xgamma.reduction.run_background import OffTask
@@ -193,7 +194,9 @@ def _joined(run: Run, place: _Place, window: Tile, background: OffTask) -> Array
         offset = run.offset(geometry.vectors)
         model = run.background(geometry, offset)
         mask = safe_mask(run, offset, model)
-        maps = {"counts": run.counts(place.part.tile(*outer)), "acceptance": model}
+        counts = np.zeros(mask.shape)
+        add_counts(run, place.part.tile(*outer), counts)
+        maps = {"counts": counts, "acceptance": model}
         if background.groups is not None:
             maps = {n: _join(np.where(mask, values, 0.0), background.groups) for n, values in maps.items()}
             mask = np.stack([mask[g].any(axis=0) for g in background.groups])

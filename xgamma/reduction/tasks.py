@@ -11,6 +11,7 @@ import numpy as np
 from xgamma.coords.sky import SkyGrid
 from xgamma.dl3.observation import Observation
 from xgamma.reduction.allocator import keep_freed_memory
+from xgamma.reduction.event_voxels import add_counts
 from xgamma.reduction.footprint import check_plan, footprint, overlap
 from xgamma.reduction.irf_pixels import nearest_pixels
 from xgamma.reduction.observation import Run
@@ -100,35 +101,27 @@ def _fill(run: Run, tile: Tile, part: SkyGrid, maps: Arrays, *, stack: bool) -> 
     """Add one run to the maps of a tile."""
     if part.shape != run.settings.grid.shape:
         check_plan(run.settings.grid, run.files.observation, run.pointing, run.settings.offset_max)
-    for window in overlap(run.footprint, tile):
-        unsafe: np.ndarray | None = None
-        for name, values in _window_maps(run, part, window):
-            if name == "mask_safe":
-                unsafe = ~values
-            elif stack:
-                assert unsafe is not None
-                # per voxel; the exposure, which has other energies, per pixel
-                np.copyto(values, 0.0, where=unsafe.all(axis=0) if name == "exposure" else unsafe)
-            target = maps[name][:, window[0], window[1]]
-            combine: Callable[..., Any] = np.logical_or if values.dtype == bool else np.add
-            combine(target, values, out=target)
-            del values
+    for y, x in overlap(run.footprint, tile):
+        _fill_window(run, part, (y, x), {name: values[:, y, x] for name, values in maps.items()}, stack=stack)
 
 
-def _window_maps(run: Run, part: SkyGrid, window: Tile) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the maps of a run one after the other, the safe mask first: no two of them need memory at once."""
+def _fill_window(run: Run, part: SkyGrid, window: Tile, maps: Arrays, *, stack: bool) -> None:
+    """Add one run to the maps of a window, one after the other: no two of its own need memory at once."""
     settings = run.settings
     geometry = part.geometry.window(*window)
     offset = run.offset(geometry.vectors)
     background = run.background(geometry, offset) if "background" in settings.selection else None
-    yield "mask_safe", safe_mask(run, offset, background)
+    safe = safe_mask(run, offset, background)
+    np.logical_or(maps["mask_safe"], safe, out=maps["mask_safe"])
     if background is not None:
-        yield "background", background
+        np.add(maps["background"], background, out=maps["background"], where=safe if stack else True)
         del background
     if "counts" in settings.selection:
-        yield "counts", run.counts(part.tile(*window))
+        add_counts(run, part.tile(*window), maps["counts"], safe if stack else None)
     if "exposure" in settings.selection:
-        yield "exposure", run.exposure(offset)
+        # it has other energies: per pixel
+        inside = safe.any(axis=0) if stack else True
+        np.add(maps["exposure"], run.exposure(offset), out=maps["exposure"], where=inside)
 
 
 def reduce_responses(

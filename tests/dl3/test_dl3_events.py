@@ -36,7 +36,9 @@ from xgamma.dl3.select import (
     select_region,
     select_time,
 )
+from xgamma.dl3.store import open_store
 from xgamma.dl3.theta2 import theta2_table
+from xgamma.irf.rad_max import evaluate_rad_max
 
 CRAB = SkyCoord(83.633083, 22.0145, unit="deg")
 
@@ -218,24 +220,57 @@ def test_events_on_the_far_side_are_outside():
         region_contains("circle", np.array([0.0]), np.array([0.0]))
 
 
-def test_rad_max(events):
+def rad_max_table(lo, hi, values):
     energy = bin_axis("energy", [0.1, 1.0], [1.0, 10.0], "TeV")
-    offset = bin_axis("offset", [0.0, 1.0], [1.0, 2.0], "deg", interp="lin")
-    table = xr.DataArray(
-        [[0.1, 0.2], [0.3, 0.4]], dims=("energy", "offset"), coords=energy.coords.merge(offset.coords).coords
-    )
-    kept = select_rad_max(events, table, CRAB)
-    angle, e, off = event_separation(events, CRAB).values, events.energy.values, event_offset(events).values
-    limit = np.array([[0.1, 0.2], [0.3, 0.4]])[(e >= 1).astype(int), (off >= 1).astype(int)]
-    assert kept.sizes["event"] == (angle < limit).sum()
-    nodes = xr.DataArray(
-        [[0.2], [0.3]],
-        dims=("energy", "offset"),
-        coords=energy.coords.merge(bin_axis("offset", [0.4], [0.4], "deg", interp="lin").coords).coords,
-    )
-    limit = np.where(e >= 1, 0.3, 0.2)
+    offset = bin_axis("offset", lo, hi, "deg", interp="lin")
+    return xr.DataArray(values, dims=("energy", "offset"), coords=energy.coords.merge(offset.coords).coords)
+
+
+def test_rad_max(events):
+    table = rad_max_table([0.0, 1.0], [1.0, 2.0], [[0.1, 0.2], [0.3, 0.4]])
+    angle, energy = event_separation(events, CRAB).values, events.energy.values
+    # the offset of the source counts, 0.5 deg here, not those of the events; energies beyond 10 TeV have no radius
+    limit = np.where(energy >= 1, 0.3, 0.1) * (energy >= 0.1) * (energy <= 10)
+    assert select_rad_max(events, table, CRAB).sizes["event"] == (angle < limit).sum()
+    far = SkyCoord(83.6, 24.0, unit="deg")
+    limit = np.where(energy >= 1, 0.4, 0.2) * (energy >= 0.1) * (energy <= 10)
+    expected = (event_separation(events, far).values < limit).sum()
+    assert select_rad_max(events, table, far).sizes["event"] == expected
+    # nodes reach half a step to each side
+    nodes = rad_max_table([0.4, 0.8], [0.4, 0.8], [[0.2, 0.5], [0.3, 0.5]])
+    limit = np.where(energy >= 1, 0.3, 0.2) * (energy >= 0.1) * (energy <= 10)
     assert select_rad_max(events, nodes, CRAB).sizes["event"] == (angle < limit).sum()
     assert select_rad_max(events, xr.DataArray(0.14), CRAB).sizes["event"] == (angle < 0.14).sum()
+
+
+def test_rad_max_is_the_one_that_is_evaluated(events):
+    table = rad_max_table([0.0, 1.0], [1.0, 2.0], [[0.1, 0.2], [0.3, 0.4]])
+    angle = event_separation(events, CRAB).values
+    offset = event_separation(xr.Dataset({"ra": ("event", [83.6]), "dec": ("event", [22.5])}), CRAB).item()
+    limit = evaluate_rad_max(table, events.energy.values, offset)
+    assert (limit == 0).any()
+    np.testing.assert_array_equal(select_rad_max(events, table, CRAB).energy, events.energy[angle < limit])
+
+
+def test_rad_max_where_the_table_ends(events):
+    table = rad_max_table([0.3], [0.45], [[0.1], [0.3]])
+    with pytest.raises(ValueError, match=r"source lies 0\.4\d+ deg from the pointing.*0\.3 to 0\.45 deg"):
+        select_rad_max(events, table, CRAB)
+    with pytest.raises(ValueError, match="no RA_PNT and DEC_PNT"):
+        select_rad_max(events.drop_attrs(), table, CRAB)
+
+
+def test_rad_max_of_magic(gammapy_data):
+    # gammapy 2.1: observation.events.select_rad_max(observation.rad_max, position=SkyCoord("83.63d", "22.01d"))
+    store = open_store(gammapy_data / "magic" / "rad_max" / "data")
+    crab = SkyCoord(83.63, 22.01, unit="deg")
+    for label, expected in ((5029747, 964), (5029748, 1084)):
+        run = store.get(label)
+        assert select_rad_max(run.events, run.rad_max, crab).sizes["event"] == expected
+    pointing = run.events.attrs["ra_pnt"], run.events.attrs["dec_pnt"]
+    # gammapy selects nothing there, without a word
+    with pytest.raises(ValueError, match=r"0\.39 to 0\.41 deg"):
+        select_rad_max(run.events, run.rad_max, SkyCoord(*pointing, unit="deg"))
 
 
 def test_theta2(events):

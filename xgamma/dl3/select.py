@@ -12,6 +12,8 @@ from xgamma.coords.units import canonical_attrs, to_value
 from xgamma.dl3.gti import gti_contains, gti_table, gti_union
 from xgamma.dl3.pointing import Pointing
 from xgamma.dl3.times import time_intervals
+from xgamma.irf.axes import table_axis
+from xgamma.irf.rad_max import evaluate_rad_max
 from xgamma.kernels.sphere import separation, to_vectors
 
 if TYPE_CHECKING:
@@ -279,7 +281,7 @@ def select_rad_max(events: xr.Dataset, rad_max: xr.DataArray, position: SkyCoord
     Parameters
     ----------
     events
-        Event list.
+        Event list, with the pointing as RA_PNT and DEC_PNT of its header.
     rad_max
         Degrees, dims (energy, offset), or no dims for a fixed radius.
     position
@@ -290,39 +292,46 @@ def select_rad_max(events: xr.Dataset, rad_max: xr.DataArray, position: SkyCoord
     xarray.Dataset
         The events that are left, dims (event,).
 
+    Raises
+    ------
+    ValueError
+        If there is no pointing, or the table has no radius for the offset of the source.
+
+    See Also
+    --------
+    xgamma.irf.rad_max.evaluate_rad_max : the radius.
+
     Notes
     -----
-    The radius is that of the bin that holds energy and offset of the event, the nearest bin outside
-    of the table.
+    The radius is that of the bin that holds the energy of the event and the offset of the *source*, for which the
+    response was made: not that of the event. Events of energies outside of the table are left out: no response
+    tells of them.
 
     Examples
     --------
     >>> import xarray as xr
     >>> events = xr.Dataset({"ra": ("event", [10.0, 12.0]), "dec": ("event", [0.0, 0.0])})
-    >>> events.attrs.update(ra_pnt=10.0, dec_pnt=0.5)
     >>> select_rad_max(events, xr.DataArray(0.1), SkyCoord(10, 0, unit="deg")).ra.values
     array([10.])
     """
-    offsets = event_offset(events).values
-    limit = np.full(offsets.shape, np.nan)
-    if rad_max.ndim == 0:
-        limit[:] = float(rad_max)
-    else:
-        table = rad_max.transpose("energy", "offset")
-        index = [
-            _nearest_bin(table[f"{n}_min"].values, table[f"{n}_max"].values, values)
-            for n, values in (("energy", _column(events, "energy")), ("offset", offsets))
-        ]
-        limit = table.values[index[0], index[1]]
+    limit: Any = float(rad_max) if rad_max.ndim == 0 else _source_rad_max(events, rad_max, position)
     return select_mask(events, event_separation(events, position).values < limit)
 
 
-def _nearest_bin(lo: np.ndarray, hi: np.ndarray, values: np.ndarray) -> np.ndarray:
-    edges = 0.5 * (lo + hi) if np.allclose(lo, hi) else lo
-    if edges is not lo:
-        # nodes: the nearest one
-        return np.abs(values[:, np.newaxis] - edges).argmin(axis=1)
-    return np.clip(np.searchsorted(lo, values, side="right") - 1, 0, lo.size - 1)
+def _source_rad_max(events: xr.Dataset, rad_max: xr.DataArray, position: SkyCoord) -> np.ndarray:
+    """Return the radius at the energy of each event and the offset of the source."""
+    icrs = position.icrs
+    source = xr.Dataset({"ra": ("event", [float(icrs.ra.deg)]), "dec": ("event", [float(icrs.dec.deg)])})
+    offset = float(event_offset(source.assign_attrs(events.attrs)).item())
+    axis = table_axis(rad_max, "offset")
+    if not axis.weights(offset).valid:
+        low, high = axis.limits
+        msg = (
+            f"the source lies {offset:.4g} deg from the pointing; the point-like response holds for offsets of "
+            f"{low:.4g} to {high:.4g} deg and has no radius there: leave the run out"
+        )
+        raise ValueError(msg)
+    return evaluate_rad_max(rad_max, _column(events, "energy"), offset)
 
 
 def select_region(events: xr.Dataset, region: SkyRegion, inverted: bool = False) -> xr.Dataset:

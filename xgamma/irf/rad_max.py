@@ -26,8 +26,13 @@ def evaluate_rad_max(rad_max: xr.DataArray, energy: ArrayLike, offset: ArrayLike
     Returns
     -------
     numpy.ndarray
-        Radius in deg, shape (n, ...), of the bin in which energy and offset lie, since the selection of the
-        simulated events was made bin by bin; 0 outside the axes.
+        Radius in deg, shape (n, ...); 0 outside the axes, where the response does not hold: nothing is selected.
+
+    Notes
+    -----
+    The radius is that of the bin in which energy and offset lie, since the selection of the simulated events was made
+    bin by bin. `xgamma.dl3.select.select_rad_max` takes the same. gammapy 2.1 selects events so, too, while its
+    ``RadMax2D.evaluate`` interpolates between the centres of the bins.
 
     Examples
     --------

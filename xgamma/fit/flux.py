@@ -1,0 +1,138 @@
+"""Integral fluxes of spectral models as a fit needs them: from a vector of values, remembered, without units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xgamma.kernels.quadrature import PANEL, POINTS
+from xgamma.models.parameter import Parameter, Parameters
+from xgamma.models.spectral_model import SpectralModel
+
+__all__ = ["SpectralFlux", "slots"]
+
+FloatArray = NDArray[np.float64]
+
+#: Names of parameters that scale a spectrum; whether they do is tried.
+SCALES = ("amplitude", "norm", "const")
+#: How many results are remembered: a gradient goes back and forth between a point and its neighbours.
+REMEMBERED = 4
+
+
+def slots(model: SpectralModel) -> list[Parameter]:
+    """Return the parameter of each value that the model's ``evaluate`` takes, in order; linked ones as often as taken."""
+    names, parameters = list(model.canonical_values()), list(model.parameters)
+    return parameters if len(names) == len(parameters) else [getattr(model, name) for name in names]
+
+
+class SpectralFlux:
+    """Flux of a spectral model in bins of energy, as a function of the values of all parameters of a fit.
+
+    What was computed last is remembered by the values of the model's own parameters; a parameter that only scales the
+    spectrum is no part of the memory's key.
+
+    Parameters
+    ----------
+    model
+        Spectral model. Values change, the model does not.
+    parameters
+        All parameters of the fit; their order is that of the values.
+    low, high
+        Edges of the bins in TeV, shape (n,).
+
+    Examples
+    --------
+    >>> from xgamma.models.power_law import PowerLawSpectralModel
+    >>> model = PowerLawSpectralModel(index=2, amplitude="1e-9 cm-2 s-1 GeV-1")
+    >>> flux = SpectralFlux(model, model.parameters, np.array([1.0]), np.array([10.0]))
+    >>> scale, key = flux.split(model.parameters.values)
+    >>> scale * flux.shape(*key)
+    array([9.e-07])
+    """
+
+    def __init__(self, model: SpectralModel, parameters: Parameters, low: FloatArray, high: FloatArray) -> None:
+        self.model, self.low, self.high = model, low, high
+        own = slots(model)
+        #: Place of each of the model's values among those of the fit.
+        self.places = np.array([parameters.index_of(p) for p in own], np.intp)
+        self.factors = np.asarray(model.canonical_factors(), float)
+        self._integral = _integrator(model, low, high)
+        #: Which value only scales the spectrum, None if none does.
+        self.scale = self._find_scale(own)
+        self._remember()
+
+    def _remember(self) -> None:
+        #: Flux for canonical values, the scaling one at 1.
+        self.shape: Callable[..., FloatArray] = lru_cache(maxsize=REMEMBERED)(self._shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("shape", "_integral")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._integral = _integrator(self.model, self.low, self.high)
+        self._remember()
+
+    @property
+    def scale_place(self) -> int | None:
+        """Place of the scaling value among those of the fit."""
+        return None if self.scale is None else int(self.places[self.scale])
+
+    def split(self, values: FloatArray) -> tuple[float, tuple[float, ...]]:
+        """Return the scale, and the canonical values that give the shape.
+
+        Parameters
+        ----------
+        values
+            Values of all parameters of the fit in their units.
+        """
+        own = (values[self.places] * self.factors).tolist()
+        if self.scale is None:
+            return 1.0, tuple(own)
+        scale = own[self.scale]
+        own[self.scale] = 1.0
+        return scale, tuple(own)
+
+    def _shape(self, *own: float) -> FloatArray:
+        return self._integral(*own)
+
+    def _find_scale(self, own: list[Parameter]) -> int | None:
+        """Find a value that scales the flux: by its name, and by trying it at the present values."""
+        values = [p.value * f for p, f in zip(own, self.factors, strict=True)]
+        for i, parameter in enumerate(own):
+            # a value that stands in several places (linked) scales only if it does so in one
+            if parameter.name not in SCALES or sum(p is parameter for p in own) > 1 or not self.low.size:
+                continue
+            with np.errstate(all="ignore"):
+                one, two, none = (self._integral(*values[:i], x, *values[i + 1 :]) for x in (1.0, 2.0, 0.0))
+            if np.all(np.isfinite(one)) and np.any(one != 0) and not np.any(none) and np.allclose(two, 2.0 * one, 1e-13):
+                return i
+        return None
+
+
+def _integrator(model: SpectralModel, low: FloatArray, high: FloatArray) -> Callable[..., FloatArray]:
+    """Return the integral over fixed bins as a function of the values, with the nodes of a quadrature made once."""
+    if type(model).evaluate_integral is not SpectralModel.evaluate_integral or not low.size:
+        return lambda *values: model.evaluate_integral(low, high, *values)
+    energy, weights = _nodes(low, high)
+
+    def integral(*values: float) -> FloatArray:
+        if len(model.kinks(*values)):
+            return model.evaluate_integral(low, high, *values)
+        return np.asarray((model.evaluate(energy, *values) * weights).sum(axis=1))
+
+    return integral
+
+
+def _nodes(low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Energies and weights of the quadrature of `xgamma.kernels.quadrature.log_integral`, shape (n, nodes)."""
+    x, w = np.polynomial.legendre.leggauss(POINTS)
+    span = np.log(high / low)
+    number = max(1, int(np.ceil(np.max(span, initial=0.0) / PANEL)))
+    position = ((np.arange(number)[:, None] + 0.5 * (x + 1.0)) / number).ravel()
+    energy = low[:, None] * np.exp(span[:, None] * position)
+    return energy, energy * (span[:, None] / number) * np.tile(0.5 * w, number)

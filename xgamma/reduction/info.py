@@ -7,7 +7,7 @@ import xarray as xr
 
 from xgamma.coords.units import conversion_factor
 from xgamma.kernels.stats import cash_excess, wstat_excess
-from xgamma.reduction.stack import stack
+from xgamma.reduction.stack import cumulate
 
 __all__ = ["info"]
 
@@ -28,9 +28,14 @@ LABELS = {
     "counts_rate": ("s-1", "Counts per livetime"),
     "background_rate": ("s-1", "Background per livetime"),
     "excess_rate": ("s-1", "Excess per livetime"),
+    "n_off_regions": ("", "Number of off regions"),
     "n_bins": ("", "Number of bins"),
     "n_fit_bins": ("", "Number of bins inside the masks"),
 }
+
+
+#: Dims that the table keeps.
+KEPT = ("obs", "region")
 
 
 def info(cube: xr.Dataset, *, cumulative: bool = False) -> xr.Dataset:
@@ -46,14 +51,22 @@ def info(cube: xr.Dataset, *, cumulative: bool = False) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        Numbers, along ``obs`` where the cube has it; lazy if the cube is lazy. Sums are over the safe voxels,
-        exposures in m2 s, times in s. ``sqrt_ts`` is the significance of all counts over all background:
-        Cash for a background model, WStat (Li & Ma) for off counts.
+        Numbers, along ``obs`` and ``region`` where the cube has them; lazy if the cube is lazy. Sums are over the safe
+        voxels, exposures in m2 s, times in s. ``sqrt_ts`` is the significance of all counts over all background:
+        Cash for a background model, WStat (Li & Ma) for off counts. No number depends on a model.
 
     Raises
     ------
     ValueError
         If the cube has no counts, or no dim ``obs`` to accumulate over.
+
+    Notes
+    -----
+    Of stacked runs, as along a cumulative table, ``acceptance`` is the sum of the runs' acceptances over bins that are
+    safe, and ``acceptance_off`` such that their ratio makes the background of each bin what the runs had (`stack`).
+    Older versions of gammapy (0.19) set the acceptance of a stack to 1 a bin; gammapy 2.1 has sums, too.
+    ``alpha`` is the background over the off counts, summed over bins; their acceptances' ratio where nothing was
+    counted off.
 
     Examples
     --------
@@ -69,18 +82,17 @@ def info(cube: xr.Dataset, *, cumulative: bool = False) -> xr.Dataset:
     if "obs" not in cube.dims:
         msg = "cumulative=True needs a cube with dim 'obs'; reduce with stack=False"
         raise ValueError(msg)
-    rows = [_table(stack(cube.isel(obs=slice(0, k + 1)), "obs")) for k in range(cube.sizes["obs"])]
-    return xr.concat(rows, "obs").assign_coords(obs=cube["obs"])
+    return _table(cumulate(cube))
 
 
 def _table(cube: xr.Dataset) -> xr.Dataset:
     numbers = _events(cube)
     if "exposure" in cube:
         exposure = cube["exposure"] * conversion_factor(cube["exposure"].attrs.get("units", "cm2 s"), "m2 s")
-        dims = [d for d in exposure.dims if d != "obs"]
+        dims = [d for d in exposure.dims if d not in KEPT]
         numbers["exposure_min"] = exposure.where(exposure > 0).min(dims)
         numbers["exposure_max"] = exposure.max(dims)
-    for name in ("livetime", "ontime"):
+    for name in ("livetime", "ontime", "n_off_regions"):
         if name in cube:
             numbers[name] = cube[name]
     if "livetime" in cube:
@@ -97,14 +109,14 @@ def _table(cube: xr.Dataset) -> xr.Dataset:
 
 
 def _other_coords(array: xr.DataArray) -> list[str]:
-    return [str(n) for n in array.coords if n != "obs"]
+    return [str(n) for n in array.coords if n not in KEPT or n not in array.dims]
 
 
 def _events(cube: xr.Dataset) -> dict[str, xr.DataArray]:
     mask = cube.get("mask_safe")
 
     def total(array: xr.DataArray) -> xr.DataArray:
-        dims = [d for d in array.dims if d != "obs"]
+        dims = [d for d in array.dims if d not in KEPT]
         return (array if mask is None else array.where(mask, 0.0)).sum(dims, dtype=float)
 
     numbers = {"counts": total(cube["counts"])}
@@ -133,7 +145,7 @@ def _sqrt_ts(*inputs: np.ndarray) -> np.ndarray:
 
 
 def _bins(cube: xr.Dataset) -> dict[str, xr.DataArray]:
-    dims = [d for d in cube["counts"].dims if d != "obs"]
+    dims = [d for d in cube["counts"].dims if d not in KEPT]
     size = int(np.prod([cube.sizes[d] for d in dims]))
     inside = xr.ones_like(cube["counts"], dtype=bool)
     for name in ("mask_safe", "mask_fit"):

@@ -133,7 +133,12 @@ class OpenRun:
                 "the exposure of a map holds for the events inside its on region only"
             )
             warnings.warn(msg, UserWarning, stacklevel=2)
-        area = evaluate_aeff(table, self.settings.energy_true, offset)
+        return self.selected_exposure(offset)
+
+    def selected_exposure(self, offset: np.ndarray) -> np.ndarray:
+        """Return the same, also for responses that hold for the events of an on region only."""
+        assert self.settings.energy_true is not None
+        area = evaluate_aeff(self.table("aeff"), self.settings.energy_true, offset)
         return np.multiply(area, self.livetime, out=area)
 
     def background(self, geometry: PixelGeometry, offset: np.ndarray) -> np.ndarray:

@@ -172,6 +172,9 @@ def _on_off(
 def _rebin_edisp(cube: xr.Dataset, groups: list[slice]) -> xr.Variable:
     """Sum over the safe reconstructed bins, taken at the sky pixel nearest to each pixel of the coarse grid."""
     edisp = cube["edisp"].variable
+    if "mask_safe" in cube and "irf_y" not in edisp.dims and not has_sky(cube):
+        # a spectrum: its mask has no dim that the energy dispersion has not
+        return sum_groups(edisp.where(cube["mask_safe"].variable, 0.0).transpose(*edisp.dims), groups)
     if "mask_safe" not in cube or not has_sky(cube, "irf_"):
         return sum_groups(edisp, groups)
     row, column, inside = nearest_pixels(grid_of(cube), grid_of(cube, "irf_"))

@@ -8,12 +8,14 @@ import xarray as xr
 from xgamma.coords.sky import grid_of, has_sky
 from xgamma.reduction.irf_pixels import nearest_pixels
 
-__all__ = ["stack"]
+__all__ = ["cumulate", "stack"]
 
 #: Numbers of runs that add up.
-SUMS = ("livetime", "ontime")
+SUMS = ("livetime", "ontime", "n_off_regions")
 #: Numbers of runs that mean nothing for their sum.
 SINGLE = ("pointing_lon", "pointing_lat")
+#: Sums over what is safe.
+COUNTS = ("counts", "background", "counts_off", "acceptance", "acceptance_off")
 
 
 def stack(cube: xr.Dataset, dim: str = "obs") -> xr.Dataset:
@@ -45,7 +47,9 @@ def stack(cube: xr.Dataset, dim: str = "obs") -> xr.Dataset:
         acceptance_off = acceptance * counts_off / sum(acceptance_i / acceptance_off_i * counts_off_i)
 
     where off counts are left, and is the sum of the runs' elsewhere. PSF and energy dispersion are averaged with
-    their exposure as weight, where the nearest pixel of the map is safe at any energy.
+    their exposure as weight, where the nearest pixel of the map is safe at any energy; the energy dispersion of
+    spectra with the exposure of the spectrum itself. The coordinate ``off_regions``, which belongs to single runs,
+    is dropped, ``n_off_regions`` summed.
 
     Examples
     --------
@@ -63,7 +67,7 @@ def stack(cube: xr.Dataset, dim: str = "obs") -> xr.Dataset:
         name, array = str(key), cube[key].variable
         if dim not in array.dims:
             variables[name] = array
-        elif name in ("counts", "background", "counts_off", "acceptance", "acceptance_off"):
+        elif name in COUNTS:
             variables[name] = _sum_safe(array, mask, dim)
         elif name in ("mask_safe", "mask_fit"):
             variables[name] = array.any(dim)
@@ -83,19 +87,63 @@ def stack(cube: xr.Dataset, dim: str = "obs") -> xr.Dataset:
     return xr.Dataset({n: variables[n] for n in map(str, cube.data_vars) if n in variables}, coords, cube.attrs)
 
 
-def _sum_safe(array: xr.Variable, mask: xr.Variable | None, dim: str) -> xr.Variable:
-    if mask is None:
-        return array.sum(dim)
-    return array.where(mask, 0.0).sum(dim).transpose(*(d for d in array.dims if d != dim))
+def cumulate(cube: xr.Dataset, dim: str = "obs") -> xr.Dataset:
+    """Return what `stack` makes of the first run, of the first two, and so on, along the same dim.
+
+    Parameters
+    ----------
+    cube
+        Cube with dim `dim`; lazy stays lazy. Responses, intervals and pointings are left out.
+
+    Returns
+    -------
+    xarray.Dataset
+        Running sums inside the safe masks: one pass over the runs, not one for each of them.
+
+    Examples
+    --------
+    >>> cube = xr.Dataset({"counts": (("obs", "energy"), [[1.0, 2.0], [3.0, 4.0]])})
+    >>> cumulate(cube).counts.values
+    array([[1., 2.],
+           [4., 6.]])
+    """
+    mask = cube["mask_safe"].variable if "mask_safe" in cube else None
+    variables: dict[str, xr.Variable] = {}
+    for key in cube.data_vars:
+        name, array = str(key), cube[key].variable
+        if name in COUNTS:
+            variables[name] = _sum_safe(array, mask, dim, running=True)
+        elif name in ("mask_safe", "mask_fit"):
+            variables[name] = _running(array.astype(int), dim) > 0
+        elif name == "exposure":
+            variables[name] = _sum_safe(array, None if mask is None else mask.any("energy"), dim, running=True)
+        elif name in SUMS:
+            variables[name] = _running(array, dim)
+    variables |= _off(cube, mask, dim, variables, running=True)
+    for name, variable in variables.items():
+        variable.attrs = dict(cube[name].attrs)
+    return xr.Dataset(variables, cube.drop_vars(["off_regions"], errors="ignore").coords, cube.attrs)
 
 
-def _off(cube: xr.Dataset, mask: xr.Variable | None, dim: str, sums: dict[str, xr.Variable]) -> dict[str, xr.Variable]:
+def _running(array: xr.Variable, dim: str) -> xr.Variable:
+    """Running sum along a dim."""
+    return array.cumsum(dim).transpose(*array.dims)
+
+
+def _sum_safe(array: xr.Variable, mask: xr.Variable | None, dim: str, *, running: bool = False) -> xr.Variable:
+    safe = array if mask is None else array.where(mask, 0.0).transpose(*array.dims)
+    return _running(safe, dim) if running else safe.sum(dim)
+
+
+def _off(
+    cube: xr.Dataset, mask: xr.Variable | None, dim: str, sums: dict[str, xr.Variable], *, running: bool = False
+) -> dict[str, xr.Variable]:
     """Background of an on-off cube, and the acceptance_off that belongs to it."""
     if "counts_off" not in cube:
         return {}
     acceptance, off = cube["acceptance"].variable, cube["acceptance_off"].variable
     alpha = acceptance / off.where(off > 0, np.inf)
-    background = _sum_safe(alpha * cube["counts_off"].variable, mask, dim)
+    background = _sum_safe(alpha * cube["counts_off"].variable, mask, dim, running=running)
     ratio = sums["counts_off"] / background.where(background > 0, np.inf)
     result = {"acceptance_off": (sums["acceptance"] * ratio).where(background > 0, sums["acceptance_off"])}
     if "background" in cube:
@@ -108,6 +156,8 @@ def _responses(cube: xr.Dataset, mask: xr.Variable | None, dim: str) -> dict[str
     names = [n for n in ("psf", "edisp") if n in cube and dim in cube[n].dims]
     if not names and "irf_exposure" not in cube:
         return {}
+    if names == ["edisp"] and "irf_exposure" not in cube and "irf_y" not in cube["edisp"].dims:
+        return {"edisp": _spectral_edisp(cube, mask, dim)}
     if "irf_exposure" not in cube:
         msg = f"stacking {names} needs 'irf_exposure', the weight of each run; reduce with it, or drop {names}"
         raise ValueError(msg)
@@ -124,3 +174,14 @@ def _responses(cube: xr.Dataset, mask: xr.Variable | None, dim: str) -> dict[str
         mean = (array * weight).sum(dim) / total.where(total > 0, np.inf)
         result[name] = mean.transpose(*(d for d in array.dims if d != dim))
     return result
+
+
+def _spectral_edisp(cube: xr.Dataset, mask: xr.Variable | None, dim: str) -> xr.Variable:
+    """Energy dispersion of spectra, averaged with their exposure; alike where there is none to weight it with."""
+    edisp = cube["edisp"].variable
+    weight = cube["exposure"].variable if "exposure" in cube else xr.ones_like(edisp.isel(energy=0, drop=True))
+    if mask is not None:
+        weight = weight.where(mask.any("energy"), 0.0)
+    total = weight.sum(dim)
+    mean = (edisp * weight).sum(dim) / total.where(total > 0, np.inf)
+    return mean.transpose(*(d for d in edisp.dims if d != dim))

@@ -14,9 +14,12 @@ from xgamma.dl3.store import Observations
 from xgamma.io.provenance import provenance
 from xgamma.reduction.builder import Builder
 from xgamma.reduction.footprint import plan_pointing, tiles_of_runs
+from xgamma.reduction.region_background import SpectrumBackground
 from xgamma.reduction.response_size import warn_large_responses
 from xgamma.reduction.run_background import PreparedBackground, RunBackground, check_background
 from xgamma.reduction.settings import DEFAULT_SELECTION, ReduceSettings, reduce_settings
+from xgamma.reduction.spectrum import reduce_to_spectra
+from xgamma.reduction.spectrum_settings import is_region_grid
 
 __all__ = ["reduce"]
 
@@ -28,16 +31,18 @@ def reduce(
     observations: Observations | Sequence[Observation] | Observation,
     grid: xr.Dataset,
     *,
-    selection: Sequence[str] | str = DEFAULT_SELECTION,
+    selection: Sequence[str] | str | None = None,
     offset_max: Any = None,
     safe_mask: Any = None,
     stack: bool = True,
     chunks: Mapping[str, int] | None = None,
-    background: RunBackground | None = None,
+    background: RunBackground | SpectrumBackground | None = None,
     background_oversampling: int = 1,
     max_gti: int = 8,
+    containment_correction: bool = False,
+    use_region_center: bool = True,
 ) -> xr.Dataset:
-    """Reduce runs onto a grid: a lazy cube of counts, exposure, background and responses.
+    """Reduce runs onto a grid, of the sky or of regions: a lazy cube of counts, exposure, background and responses.
 
     Nothing is read before the cube is computed, written or plotted.
 
@@ -46,30 +51,39 @@ def reduce(
     observations
         Runs, from `open_store` and its ``select``.
     grid
-        Coordinates to fill, from `sky_grid`.
+        Coordinates to fill: a map from `sky_grid`, spectra from `region_grid`.
     selection
         Variables to make, of ``counts``, ``exposure``, ``background``, ``psf``, ``edisp``; ``"all"`` for
-        all. PSF and energy dispersion are for fits: ask for them where you need them.
+        all. By default maps have the first three, since PSF and energy dispersion are for fits: ask for them where
+        you need them. Spectra have all but ``psf``, and ``background`` where every run has a model of it and no other
+        background is asked for.
     offset_max
         A run fills the square of twice this side around its pointing; by default the whole grid. It is
-        also the limit of the safe mask ``"offset-max"``.
+        also the limit of the safe mask ``"offset-max"``. Spectra: a run is used for regions closer than this.
     safe_mask
         Name of a safe mask, a list of names, or a mapping from names to options: ``"aeff-default"``,
         ``"aeff-max"`` (aeff_percent=10), ``"edisp-bias"`` (bias_percent=10), both with position or
-        fixed_offset, ``"offset-max"`` (offset_max), ``"bkg-peak"``.
+        fixed_offset, ``"offset-max"`` (offset_max), ``"bkg-peak"``. Spectra are judged at the centre of their region.
     stack
         Add all runs up inside their safe masks, or keep them apart along dim ``obs``.
     chunks
         Sides in pixels of the sky tiles, ``{"y": 500, "x": 500}``; by default the whole grid, or tiles
-        of 64 MiB a variable on a large one.
+        of 64 MiB a variable on a large one. Spectra: the number of runs in one task, ``{"obs": 10}``.
     background
-        A background from each run's own counts, as `xgamma.RingBackground`: makes an on-off cube in the
-        same pass. By default the background model of the runs as it is.
+        A background from each run's own counts, makes an on-off cube in the same pass: for maps
+        `xgamma.RingBackground`, for spectra `xgamma.ReflectedRegions`, `xgamma.WobbleRegions`,
+        `xgamma.PhaseBackground`. By default the background model of the runs as it is.
     background_oversampling
         Steps in which the background is integrated over each energy bin.
     max_gti
         Good time intervals kept for each run; more are joined over their shortest gaps. Livetime and
         ontime are those of the file in any case.
+    containment_correction
+        Spectra of circles: multiply the exposure with the part of the PSF inside the radius, at the run's
+        offset and each true energy.
+    use_region_center
+        Spectra: take the responses at the centre of the region, or (False) average them over its area, in pixels of
+        0.1 deg with their part inside the region as weight. For regions in which the responses change.
 
     Returns
     -------
@@ -82,6 +96,12 @@ def reduce(
         background model) and ``acceptance_off``, and ``background`` is what they make; ``energy`` is what the
         settings of the background make of it.
 
+        Spectra have no y and x: dims ([obs,] [region,] energy) and ([obs,] [region,] energy_true), where ``region`` is
+        a dim for a list of regions and a label for one; ``edisp`` ([obs,] [region,] energy_true, energy) has none of
+        irf_y, irf_x and is weighted with ``exposure`` itself. With off regions, ``n_off_regions`` tells how many
+        there were and the coordinate ``off_regions`` (kept apart only) their DS9 texts, one a line, as lazy as the
+        rest; ``load`` loads them, and files keep them.
+
     Raises
     ------
     ValueError
@@ -91,7 +111,8 @@ def reduce(
     -----
     UserWarning
         Runs that do not touch the grid or lack a response are left out and named. PSF and energy dispersion that
-        take more than 256 MiB and more than a tenth of the maps.
+        take more than 256 MiB and more than a tenth of the maps. When spectra are computed: runs that do not see a
+        region or have no room for off regions; they are kept, with nothing safe.
 
     Notes
     -----
@@ -123,14 +144,36 @@ def reduce(
     >>> cube = xg.reduce(store.observations, grid, offset_max="2.5 deg", safe_mask="offset-max")
     >>> cube.counts.dims
     ('energy', 'y', 'x')
+    >>> regions = xg.region_grid("icrs;circle(150, -25, 0.2)", energy=energy, energy_true=energy)
+    >>> xg.reduce(store.observations, regions, background=xg.ReflectedRegions(), stack=False).counts_off.dims
+    ('obs', 'energy')
     """
     if not isinstance(grid, xr.Dataset):
         msg = f"grid={grid!r} must be a grid from xgamma.sky_grid"
         raise TypeError(msg)
+    given = _runs(observations)
+    if is_region_grid(grid):
+        return reduce_to_spectra(
+            given,
+            grid,
+            background=background,
+            stack=stack,
+            chunks=chunks,
+            selection=selection,
+            safe_mask=safe_mask,
+            offset_max=offset_max,
+            background_oversampling=background_oversampling,
+            max_gti=max_gti,
+            containment_correction=containment_correction,
+            use_region_center=use_region_center,
+        )
+    if containment_correction or not use_region_center:
+        msg = "containment_correction and use_region_center are for spectra: reduce onto a xgamma.region_grid"
+        raise ValueError(msg)
+    selection = DEFAULT_SELECTION if selection is None else selection
     settings = reduce_settings(grid, selection, safe_mask, offset_max, background_oversampling, max_gti)
     warn_large_responses(settings)
     edges = _tile_edges(settings, chunks)
-    given = _runs(observations)
     prepared = _prepare(background, grid, settings, edges)
     # apart, runs have off counts around the pixels that they fill
     margin = (0, 0) if stack or prepared is None else prepared.task.depth

@@ -13,6 +13,7 @@ import xarray as xr
 from xgamma.coords.sky import PREFIXES, grid_of, has_sky
 from xgamma.io.cube import file_kind, open_cube
 from xgamma.io.fits_file import expand_path, open_fits
+from xgamma.io.ogip import is_spectrum, read_ogip
 
 __all__ = ["describe", "describe_dataset"]
 
@@ -27,7 +28,7 @@ def describe(path: str | os.PathLike[str]) -> str:
     Parameters
     ----------
     path
-        Zarr store, netCDF or FITS file; a FITS file without maps is described by its HDUs.
+        Zarr store, netCDF or FITS file; an OGIP spectrum with its companions; other FITS files by their HDUs.
 
     Returns
     -------
@@ -56,8 +57,18 @@ def describe(path: str | os.PathLike[str]) -> str:
     try:
         dataset = open_cube(path)
     except ValueError as error:
+        if is_spectrum(path):
+            return "\n".join([*lines, *_spectrum(path), *_hdus(path)])
         return "\n".join([*lines, f"not a cube: {error}", *_hdus(path)])
     return "\n".join(lines + describe_dataset(dataset) + _hdus(path))
+
+
+def _spectrum(path: str | os.PathLike[str]) -> list[str]:
+    """OGIP spectrum with the files that belong to it, or what is wrong with them."""
+    try:
+        return ["OGIP spectrum (xgamma.read_ogip)", *describe_dataset(read_ogip(path))]
+    except (OSError, ValueError) as error:
+        return [f"OGIP spectrum that cannot be read: {error}"]
 
 
 def describe_dataset(dataset: xr.Dataset) -> list[str]:

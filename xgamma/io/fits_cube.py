@@ -14,7 +14,6 @@ from astropy.io import fits
 from astropy.units import Quantity
 
 from xgamma.coords.bins import rename_axis
-from xgamma.coords.regions import from_ds9, region_center
 from xgamma.coords.sky import SkyGrid
 from xgamma.coords.units import conversion_factor
 from xgamma.io.attrs import from_json
@@ -22,8 +21,9 @@ from xgamma.io.fits_axes import same_axis
 from xgamma.io.fits_extras import ATTRS_HDU
 from xgamma.io.fits_file import open_fits, read_column, read_values
 from xgamma.io.fits_map import MapHDU, find_maps, load_map
+from xgamma.io.fits_region import region_coords, split_region
 from xgamma.io.fits_time import reference_seconds
-from xgamma.io.fits_write import to_fits
+from xgamma.io.fits_write import OFF_REGIONS, to_fits
 
 __all__ = ["read_fits", "read_gti_hdu", "to_fits"]
 
@@ -88,6 +88,8 @@ def read_fits(path: str | os.PathLike[str], *, drop_variables: str | Iterable[st
     for name in keep:
         builder.add(layouts[name])
     dataset = _responses_exposure(builder.dataset(), layouts)
+    if builder.region is not None and not builder.grids:
+        dataset = _spectrum(dataset, dropped)
     return _tables(dataset.drop_vars(dropped & set(dataset.variables)), path, layouts)
 
 
@@ -103,6 +105,7 @@ class _Builder:
         self.axes: dict[str, tuple[xr.DataArray, str]] = {}
         self.grids: dict[str, tuple[SkyGrid, str]] = {}
         self.region: str | None = None
+        self.off_regions: list[str] = []
         self.variables: dict[str, xr.Variable] = {}
 
     def add(self, layout: MapHDU) -> None:
@@ -120,8 +123,10 @@ class _Builder:
             prefix = "irf_" if response else ""
             self._grid(grid, prefix, layout.name)
             dims += [f"{prefix}y", f"{prefix}x"]
-        elif not response:
+        elif not response and layout.name not in OFF_REGIONS:
             self.region = self.region or layout.region
+        elif not response and layout.region not in (None, self.region):
+            self.off_regions = split_region(str(layout.region))
         variable, attrs, factor = _attrs(layout)
         data = values if factor == 1 else values * factor
         result = xr.Variable(dims, data, attrs)
@@ -166,13 +171,10 @@ class _Builder:
         for prefix, (grid, _) in self.grids.items():
             dataset = dataset.assign_coords(grid.coords(prefix))
         if self.region is not None and "" not in self.grids:
-            center = region_center(from_ds9(self.region)).icrs if " | " not in self.region else None
-            dataset = dataset.assign_coords(region=self.region)
-            if center is not None:
-                attrs = {"units": "deg"}
-                dataset = dataset.assign_coords(
-                    region_lon=((), center.ra.deg, attrs), region_lat=((), center.dec.deg, attrs)
-                )
+            dataset = dataset.assign_coords(region_coords(self.region))
+            if self.off_regions:
+                number = len(self.off_regions)
+                dataset = dataset.assign_coords(off_regions="\n".join(self.off_regions), n_off_regions=number)
         return dataset
 
 
@@ -255,23 +257,40 @@ def _responses_exposure(dataset: xr.Dataset, layouts: dict[str, MapHDU]) -> xr.D
     return dataset
 
 
+def _spectrum(dataset: xr.Dataset, dropped: set[str]) -> xr.Dataset:
+    """Make a cube of a region what a spectrum is here: one exposure, and the background that was counted off."""
+    if "irf_exposure" in dataset and "psf" not in dataset and dataset["irf_exposure"].dims == ("energy_true",):
+        weight = dataset["irf_exposure"].values
+        same = "exposure" in dataset and dataset["exposure"].shape == weight.shape
+        if same and np.allclose(weight, dataset["exposure"].values, rtol=1e-6, atol=0):
+            dataset = dataset.drop_vars("irf_exposure")
+    needed = ("counts_off", "acceptance", "acceptance_off")
+    if all(n in dataset for n in needed) and "background" not in dataset.data_vars.keys() | dropped:
+        counts, acceptance, off = (dataset[n] for n in needed)
+        has = off > 0
+        dataset["background"] = (acceptance / off.where(has, 1.0) * counts).where(has, 0.0)
+        dataset["background"].attrs = {"units": "", "long_name": "Background"}
+    return dataset
+
+
 def _tables(dataset: xr.Dataset, path: str | os.PathLike[str], layouts: dict[str, MapHDU]) -> xr.Dataset:
     """Add good times, livetime and attributes."""
     with open_fits(path) as hdus:
         names = [str(h.name).upper() for h in hdus]
         if "GTI" in names and any(n in MAPS for n in layouts):
             dataset = dataset.assign(read_gti_hdu(hdus["GTI"], os.fspath(path)))
-        if "NAME" in hdus[0].header:
-            dataset.attrs["name"] = str(hdus[0].header["NAME"])
         if "META_TABLE" in names:
             table = hdus["META_TABLE"]
             dataset.attrs["meta_table"] = {n: read_values(table, n).tolist() for n in table.columns.names}
+        stored: dict[str, Any] = {}
         if ATTRS_HDU in names:
             stored = from_json(str(hdus[ATTRS_HDU].data["JSON"][0]), ATTRS_HDU)
             dataset.attrs.update(stored["attrs"])
             for key in ("coords", "variables"):
                 values = {n: ((), v["value"], v["attrs"]) for n, v in stored[key].items()}
                 dataset = dataset.assign_coords(values) if key == "coords" else dataset.assign(values)
+        if "NAME" in hdus[0].header and stored.get("named", True):
+            dataset.attrs = {"name": str(hdus[0].header["NAME"]), **dataset.attrs}
     meta = layouts["EXPOSURE"].meta if "EXPOSURE" in layouts else {}
     for name in ("livetime", "ontime"):
         if name in meta and name not in dataset:

@@ -33,6 +33,7 @@ def attrs_hdu(cube: xr.Dataset, singles: dict[str, xr.DataArray]) -> fits.BinTab
     coords = {str(n): c for n, c in cube.coords.items() if c.ndim == 0 and n not in skip and c.dtype.kind in "biufU"}
     coords = {n: c for n, c in coords.items() if not n.startswith(("energy", "lon", "lat"))}
     content = {
+        "named": "name" in cube.attrs,
         "attrs": attrs,
         "coords": {n: {"value": c.item(), "attrs": c.attrs} for n, c in coords.items()},
         "variables": {n: {"value": v.item(), "attrs": v.attrs} for n, v in singles.items() if v.dtype.kind in "biufU"},

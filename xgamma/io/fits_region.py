@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
@@ -22,7 +22,7 @@ from xgamma.kernels.sphere import separation, to_vectors
 if TYPE_CHECKING:
     from regions import PixelRegion, SkyRegion
 
-__all__ = ["join_regions", "read_region", "read_regions", "region_hdu"]
+__all__ = ["join_regions", "read_region", "read_regions", "region_coords", "region_hdu", "split_region"]
 
 #: Pixel size in degrees of the projection that a written region stands in.
 BINSIZE = 0.01
@@ -77,6 +77,17 @@ def join_regions(parts: Sequence[str]) -> str:
     return text
 
 
+def split_region(text: str) -> list[str]:
+    """Return the parts of a union; a region that is none is its only part.
+
+    Examples
+    --------
+    >>> len(split_region("(icrs;circle(1,1,0.5)) | (icrs;circle(2,1,0.5))"))
+    2
+    """
+    return [to_ds9(shape) for shape in _united(from_ds9(text))] if " | " in text else [text]
+
+
 def read_regions(hdu: fits.BinTableHDU, where: str) -> list[str]:
     """Return the rows of a REGION table as DS9 texts.
 
@@ -120,6 +131,23 @@ def read_regions(hdu: fits.BinTableHDU, where: str) -> list[str]:
     except Exception as error:  # the parsers raise many kinds
         msg = f"{where}: the region table {hdu.name} cannot be read: {error}"
         raise ValueError(msg) from error
+
+
+def region_coords(text: str) -> dict[str, Any]:
+    """Return the coordinates of the region that a spectrum was taken from.
+
+    Examples
+    --------
+    >>> region_coords("icrs;circle(83.63, 22.01, 0.1)")["region_lat"][1]
+    22.01
+    """
+    center = region_center(from_ds9(text)).icrs
+    attrs = {"units": "deg"}
+    return {
+        "region": ((), text),
+        "region_lon": ((), float(center.ra.deg), {**attrs, "long_name": "Right ascension of the region"}),
+        "region_lat": ((), float(center.dec.deg), {**attrs, "long_name": "Declination of the region"}),
+    }
 
 
 def region_hdu(text: str | Sequence[str], name: str) -> fits.BinTableHDU:

@@ -19,6 +19,7 @@ from xgamma.coords.bins import axis_of, bin_axis, rename_axis
 from xgamma.coords.sky import PREFIXES, decode, encode, grid_of, has_sky
 from xgamma.coords.units import to_unit
 from xgamma.io.atomic import atomic_path, check_target
+from xgamma.io.exact import invert
 from xgamma.io.fits_axes import bands_hdu
 from xgamma.io.fits_extras import GTI_VARIABLES, attrs_hdu, gti_hdu, table_column
 from xgamma.io.fits_region import region_hdu
@@ -43,6 +44,8 @@ ORDERS = {
     "psf": ("energy_true", "energy", "rad", "irf_y", "irf_x"),
     "edisp": ("energy_true", "energy", "migra", "irf_y", "irf_x"),
 }
+#: Maps that were taken from the off regions.
+OFF_REGIONS = ("COUNTS_OFF", "ACCEPTANCE_OFF")
 #: Dims along which a cube is divided into files.
 SPLIT = ("obs", "region")
 
@@ -262,7 +265,11 @@ def _check(cube: xr.Dataset, name: str) -> xr.DataArray:
 
 def _in_units(array: xr.DataArray, unit: str) -> xr.DataArray:
     try:
-        return to_unit(array, unit)
+        result = to_unit(array, unit)
+        if isinstance(array.data, np.ndarray) and array.attrs["units"] != unit and array.dtype == np.float64:
+            # what reads the same to the last bit when it is converted back
+            result = result.copy(data=invert(array.values, unit, str(array.attrs["units"])))
+        return result
     except ValueError as error:
         msg = f"variable {array.name!r} cannot be written: {error}"
         raise ValueError(msg) from error
@@ -290,6 +297,8 @@ def _renamed(array: xr.DataArray, dim: str) -> xr.DataArray:
 def _exposure_hdus(cube: xr.Dataset, name: str, response: xr.DataArray) -> list[Any]:
     """Exposure of a response, with one bin along the axis of the response, as gammapy wants it."""
     source = f"{name}_exposure" if f"{name}_exposure" in cube else "irf_exposure"
+    if source not in cube and "irf_y" not in response.dims and "y" not in cube.dims:
+        source = "exposure"  # of a spectrum: the weight of its responses
     if source not in cube:
         return []
     array = cube[source]
@@ -379,6 +388,9 @@ def _region_hdus(
     hdu = fits.BinTableHDU.from_columns(columns, name=name)
     hdu.header.update(cards)
     hdus = [hdu, table]
-    if "region" in array.coords and name not in ("EDISP", "PSF", "EDISP_EXPOSURE", "PSF_EXPOSURE"):
-        hdus.append(region_hdu(str(array["region"].item()), f"{name}_REGION"))
+    texts = [str(array["region"].item())] if "region" in array.coords else []
+    if name in OFF_REGIONS and "off_regions" in array.coords:
+        texts = [t for t in str(array["off_regions"].item()).split("\n") if t] or texts
+    if texts and name not in ("EDISP", "PSF", "EDISP_EXPOSURE", "PSF_EXPOSURE"):
+        hdus.append(region_hdu(texts, f"{name}_REGION"))
     return hdus

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import warnings
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
@@ -14,21 +13,18 @@ import xarray as xr
 from astropy.io import fits
 
 from xgamma.coords.units import to_unit
-from xgamma.io.attrs import to_json
-from xgamma.io.fits_extras import ATTRS_HDU, GTI_VARIABLES, gti_hdu
+from xgamma.io.exact import divided, invert
+from xgamma.io.fits_extras import GTI_VARIABLES, gti_hdu
 from xgamma.io.fits_region import region_hdu
 from xgamma.io.ogip_matrix import matrix_hdu
-from xgamma.io.ogip_tables import channel_hdu, divided, invert, same_energies
+from xgamma.io.ogip_stored import stored_hdu, stored_parts
+from xgamma.io.ogip_tables import channel_hdu, same_energies
 
 __all__ = ["SUFFIX", "check_cube", "companion_name", "file_hdus", "spectrum_label"]
 
 #: Endings of file names; other paths are folders.
 SUFFIX = re.compile(r"\.(fits|fit|pha|pi)(\.gz)?$", re.IGNORECASE)
 
-#: Variables that OGIP has a place for.
-OGIP = ("counts", "counts_off", "acceptance", "acceptance_off", "mask_safe", "exposure", "edisp", "livetime")
-#: Dims along which a cube is divided into spectra.
-SPLIT = ("obs", "region")
 #: Units in which the variables are written.
 UNITS = {"exposure": "cm2 s", "livetime": "s", "counts": "", "counts_off": ""}
 #: Longest text that a card of a header keeps in one line.
@@ -158,15 +154,14 @@ def file_hdus(
         table = _spectrum_hdu(background, own, known="STAT_ERR" in background)
         result[files["bkg"]] = [table, ebounds.copy(), *_region_hdus(_off_texts(piece))]
         common["BACKFILE"] = files["bkg"]
-    columns, stored = numbers.columns(), _stored(cube, piece, place, axes)
+    columns, stored = numbers.columns(), stored_parts(cube, piece, place, axes)
     for variable, said in stored["ogip"]["columns"].items():
         columns[said["column"]] = piece[variable].values
     table = _spectrum_hdu(columns, {**common, **_position_cards(piece)})
     pha = [table, ebounds.copy(), *_region_hdus([str(piece["region"].item())] if "region" in piece.coords else [])]
     if all(n in piece for n in GTI_VARIABLES):
         pha.append(gti_hdu(piece))
-    text = to_json(stored, "attrs")
-    pha.append(fits.BinTableHDU.from_columns([fits.Column("JSON", f"{len(text)}A", array=[text])], name=ATTRS_HDU))
+    pha.append(stored_hdu(stored))
     result[name] = pha
     return {file: _file(hdus) for file, hdus in result.items()}
 
@@ -352,76 +347,3 @@ def _region_hdus(texts: list[str]) -> list[fits.BinTableHDU]:
         return [region_hdu(texts, "REGION")] if texts else []
     except ValueError:
         return []
-
-
-def _stored(cube: xr.Dataset, piece: xr.Dataset, place: Mapping[str, int], axes: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect what OGIP has no place for: scalars, texts, attributes, and how the cube was divided."""
-    scalars = {
-        str(n): v
-        for n, v in piece.variables.items()
-        if v.ndim == 0 and v.dtype.kind in "biufUO" and not str(n).startswith("energy") and n != "livetime"
-    }
-    items = {n: {"value": v.item(), "attrs": v.attrs} for n, v in scalars.items()}
-    columns: dict[str, Any] = {}
-    lost = []
-    # without counts there is no background file with a scale of its own
-    placed = set(OGIP) - (set() if "counts_off" in piece else {"acceptance_off"})
-    for name, variable in piece.data_vars.items():
-        if name in placed or variable.ndim == 0 or name in GTI_VARIABLES or _follows(piece, str(name)):
-            continue
-        if variable.dims == ("energy",) and variable.dtype.kind in "biuf":
-            columns[str(name)] = {"column": _column(str(name), columns), "kind": variable.dtype.kind}
-        else:
-            lost.append(f"{name} {tuple(map(str, variable.dims))}")
-    lost += [f"{n} {v.dims}" for n, v in piece.coords.items() if v.ndim and not str(n).startswith("energy")]
-    if lost:
-        warnings.warn(f"not written, OGIP files hold numbers per channel only: {', '.join(lost)}", stacklevel=4)
-    shared = {
-        dim: [str(n) for n, v in cube.variables.items() if dim not in v.dims and not str(n).startswith("energy")]
-        for dim in place
-    }
-    return {
-        "attrs": {str(k): v for k, v in piece.attrs.items()},
-        "coords": {n: v for n, v in items.items() if n in piece.coords},
-        "variables": {n: v for n, v in items.items() if n not in piece.coords},
-        "ogip": {
-            "names": [str(n) for n in piece.data_vars],
-            "attrs": {str(n): v.attrs for n, v in piece.variables.items()},
-            "columns": columns,
-            "axes": {n: _axis_numbers(a) for n, a in axes.items()},
-            "place": dict(place),
-            "shared": shared,
-        },
-    }
-
-
-def _axis_numbers(axis: xr.DataArray) -> dict[str, Any]:
-    """Bins to the last bit, which another unit does not always keep."""
-    lo, hi = (axis[f"{axis.name}_{end}"].values.tolist() for end in ("min", "max"))
-    labels = {"interp": axis.attrs.get("interp", "log"), "long_name": axis.attrs.get("long_name")}
-    return {"lo": lo, "hi": hi, "center": axis.values.tolist(), **labels}
-
-
-def _follows(piece: xr.Dataset, name: str) -> bool:
-    """True for a background that is read again from what is written, to the last bit."""
-    if name != "background":
-        return False
-    if "counts_off" not in piece:
-        # where the scale is 0 nothing can be scaled
-        return bool("acceptance" not in piece or (piece["acceptance"] > 0).all())
-    if piece["background"].dtype != np.float64:
-        return False
-    values, acceptance, counts = (
-        np.broadcast_to(piece[n].values, (piece.sizes["energy"],))
-        for n in ("acceptance_off", "acceptance", "counts_off")
-    )
-    has = values > 0
-    level = np.where(has, acceptance / np.where(has, values, 1.0) * counts, 0.0)
-    return bool(np.array_equal(level, piece["background"].values, equal_nan=True))
-
-
-def _column(name: str, taken: Mapping[str, Any]) -> str:
-    column = name.upper()
-    while column in {"CHANNEL", "COUNTS", "QUALITY", "BACKSCAL", *(c["column"] for c in taken.values())}:
-        column += "_"
-    return column

@@ -11,8 +11,9 @@ import numpy as np
 from astropy.io import fits
 
 from xgamma.coords.units import conversion_factor
+from xgamma.io.exact import invert
 from xgamma.io.fits_file import find_column, open_fits, read_column
-from xgamma.io.ogip_tables import Channels, energy_bins, find_hdu, invert, read_channels
+from xgamma.io.ogip_tables import Channels, energy_bins, find_hdu, read_channels
 
 __all__ = ["ResponseMatrix", "matrix_hdu", "pack_matrix", "read_matrix", "unpack_matrix"]
 

@@ -13,12 +13,11 @@ import xarray as xr
 from astropy.io import fits
 
 from xgamma.coords.bins import bin_axis
-from xgamma.coords.regions import from_ds9, region_center
 from xgamma.io.attrs import from_json
 from xgamma.io.fits_cube import read_gti_hdu
 from xgamma.io.fits_extras import ATTRS_HDU
 from xgamma.io.fits_file import open_fits, read_column
-from xgamma.io.fits_region import join_regions, read_regions
+from xgamma.io.fits_region import join_regions, read_regions, region_coords
 from xgamma.io.ogip_counts import Counts, read_counts
 from xgamma.io.ogip_matrix import ResponseMatrix, read_matrix
 from xgamma.io.ogip_tables import Channels, channel_numbers, energy_bins, find_hdu, read_channels, same_energies
@@ -354,22 +353,11 @@ def _foreign(cube: xr.Dataset, pha: _Pha, off_regions: list[str], label: str, na
     cube = cube.assign_coords(obs=int(label) if re.fullmatch(r"[+-]?\d{1,18}", label) else label)
     if "counts_off" not in cube:
         cube = cube.drop_vars("acceptance")  # a scale of nothing
-    cube = _with_region(cube, join_regions(pha.regions))
+    if pha.regions:
+        cube = cube.assign_coords(region_coords(join_regions(pha.regions)))
     if "counts_off" in cube and off_regions and off_regions != pha.regions:
         cube = cube.assign_coords(off_regions="\n".join(off_regions), n_off_regions=len(off_regions))
     return cube
-
-
-def _with_region(cube: xr.Dataset, text: str) -> xr.Dataset:
-    if not text:
-        return cube
-    center = region_center(from_ds9(text)).icrs
-    attrs = {"units": "deg"}
-    return cube.assign_coords(
-        region=text,
-        region_lon=((), float(center.ra.deg), {**attrs, "long_name": "Right ascension of the region"}),
-        region_lat=((), float(center.dec.deg), {**attrs, "long_name": "Declination of the region"}),
-    )
 
 
 def _own(cube: xr.Dataset, pha: _Pha, channels: Channels) -> xr.Dataset:

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.io import fits
 
 from xgamma.coords.bins import EDGE_RTOL
-from xgamma.coords.units import conversion_factor
+from xgamma.io.exact import invert
 from xgamma.io.fits_file import find_column, read_column
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "channel_hdu",
     "energy_bins",
     "find_hdu",
-    "invert",
     "per_channel",
     "read_channels",
     "same_energies",
@@ -180,34 +179,6 @@ def per_channel(table: fits.BinTableHDU, name: str, default: float, where: str) 
 def same_energies(first: np.ndarray, second: np.ndarray) -> bool:
     """Tell whether energies are equal to the rounding of single precision."""
     return first.shape == second.shape and bool(np.allclose(first, second, rtol=EDGE_RTOL, atol=0))
-
-
-def invert(values: np.ndarray, unit: str, inside: str) -> np.ndarray:
-    """Return numbers in `unit` that give `values` in the unit `inside` again, to the last bit where there are such.
-
-    Examples
-    --------
-    >>> float(invert(np.array([0.1]), "keV", "TeV")[0] * conversion_factor("keV", "TeV"))
-    0.1
-    """
-    return divided(values, conversion_factor(unit, inside))
-
-
-def divided(values: np.ndarray, factor: float) -> np.ndarray:
-    """Return numbers that times `factor` are `values`, to the last bit where there are such.
-
-    Examples
-    --------
-    >>> float(divided(np.array([0.1]), 1581.7)[0] * 1581.7)
-    0.1
-    """
-    exact = np.asarray(values, dtype=np.float64)
-    result = exact / factor
-    up, down = np.nextafter(result, np.inf), np.nextafter(result, -np.inf)
-    for candidate in (up, down):
-        better = (result * factor != exact) & (candidate * factor == exact)
-        result = np.where(better, candidate, result)
-    return result
 
 
 def channel_hdu(lo: np.ndarray, hi: np.ndarray, unit: str, cards: dict[str, Any]) -> fits.BinTableHDU:

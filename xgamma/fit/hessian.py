@@ -1,0 +1,116 @@
+"""Covariance from the second derivatives of a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["covariance_of_hessian", "degenerate", "hessian"]
+
+FloatArray = NDArray[np.float64]
+
+#: Smallest eigenvalue, for a diagonal of ones, that counts as positive.
+SMALLEST = 1e-9
+
+
+def hessian(function: Callable[[FloatArray], float], x: FloatArray, steps: FloatArray) -> FloatArray:
+    """Return the matrix of second derivatives.
+
+    Parameters
+    ----------
+    function
+        Function of an array of shape (m,).
+    x
+        Where, shape (m,).
+    steps
+        Steps along each axis, small against the scale on which the second derivative changes, large against rounding:
+        those that change the function by about a hundredth near its minimum.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (m, m), symmetric.
+
+    Notes
+    -----
+    Central differences of fourth order: the error goes with the fourth power of the steps.
+
+    Examples
+    --------
+    >>> hessian(lambda p: p[0] ** 2 + p[0] * p[1] ** 3, np.array([1.0, 1.0]), np.array([1e-2, 1e-2])).round(6)
+    array([[2., 3.],
+           [3., 6.]])
+    """
+    center = function(x)
+    matrix = np.zeros((x.size, x.size))
+
+    def at(**moves: float) -> float:
+        trial = x.copy()
+        for axis, number in moves.items():
+            trial[int(axis[1:])] += number * steps[int(axis[1:])]
+        return function(trial)
+
+    for i in range(x.size):
+        near, far = (at(**{f"a{i}": k}) + at(**{f"a{i}": -k}) for k in (1.0, 2.0))
+        matrix[i, i] = (16.0 * near - far - 30.0 * center) / (12.0 * steps[i] ** 2)
+    for i, j in combinations(range(x.size), 2):
+        parts = []
+        for k in (1.0, 2.0):
+            signs = ((1, 1), (-1, -1), (1, -1), (-1, 1))
+            corners = [at(**{f"a{i}": a * k, f"a{j}": b * k}) for a, b in signs]
+            parts.append((corners[0] + corners[1] - corners[2] - corners[3]) / (4.0 * k**2 * steps[i] * steps[j]))
+        matrix[i, j] = matrix[j, i] = (4.0 * parts[0] - parts[1]) / 3.0
+    return matrix
+
+
+def degenerate(matrix: FloatArray, names: tuple[str, ...]) -> list[str]:
+    """Return the names of the parameters along which a Hessian does not curve upwards.
+
+    Parameters
+    ----------
+    matrix
+        Hessian, shape (m, m).
+    names
+        Names of its rows.
+
+    Examples
+    --------
+    >>> degenerate(np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), ("a", "b", "c"))
+    ['a', 'b']
+    """
+    if not np.all(np.isfinite(matrix)):
+        return [names[i] for i in np.flatnonzero(~np.isfinite(matrix).all(axis=1))]
+    flat = np.diag(matrix) <= 0
+    if flat.any():
+        return [names[i] for i in np.flatnonzero(flat)]
+    size = np.sqrt(np.diag(matrix))
+    values, vectors = np.linalg.eigh(matrix / np.outer(size, size))
+    weak = np.abs(vectors[:, values < SMALLEST])
+    return [names[i] for i in np.flatnonzero((weak > 0.1).any(axis=1))] if weak.size else []
+
+
+def covariance_of_hessian(matrix: FloatArray) -> FloatArray:
+    """Return the covariance that belongs to the Hessian of a statistic ``-2 log L``: twice its inverse.
+
+    Parameters
+    ----------
+    matrix
+        Hessian, shape (m, m), positive definite.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (m, m).
+
+    Examples
+    --------
+    >>> covariance_of_hessian(np.array([[2.0, 0.0], [0.0, 8.0]]))
+    array([[1.  , 0.  ],
+           [0.  , 0.25]])
+    """
+    size = np.sqrt(np.diag(matrix))
+    inverse = np.linalg.inv(matrix / np.outer(size, size))
+    return 2.0 * 0.5 * (inverse + inverse.T) / np.outer(size, size)

@@ -177,6 +177,11 @@ class Component:
         """Return the parameter of each value that ``evaluate`` gets, in order: linked ones may appear twice."""
         return list(self._parameters.values())
 
+    @property
+    def own_parameters(self) -> dict[str, Parameter]:
+        """The parameters by the names that the model has for them, without those of models inside."""
+        return dict(self._parameters)
+
     def parts(self) -> Sequence[Component]:
         """Return the models inside this one."""
         return [value for value in self.settings().values() if isinstance(value, Component)]

@@ -125,6 +125,16 @@ class Prior:
             raise u.UnitConversionError(msg)
         return self
 
+    def to(self, unit: str) -> Self:
+        """Return the same prior with its numbers in another unit."""
+        if self.unit is None or self.unit == unit:
+            return replace(self, unit=unit)
+        return replace(self, unit=unit, **self._scaled(float(u.Unit(self.unit).to(unit))))
+
+    def _scaled(self, factor: float) -> dict[str, float]:
+        """Numbers of the prior of a value that is multiplied by a factor."""
+        return {name: value * factor for name, value in self.numbers().items() if name in self.with_unit}
+
     def __call__(self, value: ArrayLike) -> FloatArray:
         """Return ``-2 log p`` times the weight at values in `unit`; inf where the density is zero.
 
@@ -334,6 +344,9 @@ class LogNormalPrior(Prior):
 
     def _check(self) -> None:
         _positive(self, "sigma")
+
+    def _scaled(self, factor: float) -> dict[str, float]:
+        return {"mu": self.mu + float(np.log(factor))}
 
     def stat(self, value: FloatArray) -> FloatArray:
         """Return ``-2 log p``."""

@@ -39,6 +39,8 @@ class Model:
 
     #: Name in files.
     tag: ClassVar[tuple[str, ...]] = ()
+    #: Keys of a file beside the type and the parts.
+    keys: ClassVar[tuple[str, ...]] = ("name", "datasets_names")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -94,6 +96,24 @@ class Model:
             hint = f": it is called {kind!r} here" if model == "model" and kind in KINDS else ""
             msg = f"{type(self).__name__} has no attribute {name!r}{hint}"
             raise AttributeError(msg, name=name, obj=self)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what describes the model besides its parts, by the keys of a file."""
+        datasets = {} if self.datasets_names is None else {"datasets_names": self.datasets_names}
+        return {"name": self.name} | datasets
+
+    @classmethod
+    def from_settings(cls, components: Mapping[str, Component], settings: Mapping[str, Any]) -> Self:
+        """Make a model from its parts by kind and what `settings` returned."""
+        for key in settings:
+            if key not in cls.keys:
+                msg = f"{cls.__name__} has no key {key!r}{nearest(key, ('type', *cls.keys, *KINDS))}"
+                raise ValueError(msg)
+        if "name" not in settings:
+            msg = f"{cls.__name__} needs a 'name'"
+            raise ValueError(msg)
+        given: dict[str, Any] = {**components, **settings}
+        return cls(**given)
 
     def belongs_to(self, dataset: str | None) -> bool:
         """Return whether the model is one of a dataset's."""
@@ -190,6 +210,7 @@ class SkyModel(Model):
     """
 
     tag = ("SkyModel",)
+    keys = ("name", "datasets_names", "apply_irf")
 
     def __init__(
         self,
@@ -235,6 +256,10 @@ class SkyModel(Model):
         """The parts that the model has: ``spectral``, ``spatial``, ``temporal``."""
         parts = {"spectral": self.spectral, "spatial": self.spatial, "temporal": self.temporal}
         return {kind: part for kind, part in parts.items() if part is not None}
+
+    def settings(self) -> dict[str, Any]:
+        """Return what describes the model besides its parts, by the keys of a file."""
+        return super().settings() | ({} if all(self.apply_irf.values()) else {"apply_irf": dict(self.apply_irf)})
 
     @property
     def position(self) -> Any:

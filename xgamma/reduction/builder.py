@@ -51,8 +51,10 @@ IRF_TILE = 24
 #: Batches over all tiles at least, so that a small grid keeps several cores busy. Sums of batches wait in memory for
 #: each other: where the tiles are many, the runs of a tile are not split for this.
 FEWEST_BATCHES = 8
-#: Runs in one task at most: long enough to hide the scheduler's two milliseconds.
-LARGEST_BATCH = 32
+#: Runs in one task at most: seconds, beside which the scheduler's two milliseconds and the sum of two parts are little.
+LARGEST_BATCH = 64
+#: Runs whose numbers one task reads.
+SCALARS_BATCH = 32
 
 
 class Builder:
@@ -273,7 +275,7 @@ class Builder:
         else:
             source = f"reduce-scalars-{self.token}"
             # along obs, all variables have the same chunks
-            groups = batches(self.runs, LARGEST_BATCH if self.stack else 1)
+            groups = batches(self.runs, _even(number, SCALARS_BATCH) if self.stack else 1)
             layer = {self.settings_key: self.settings}  # type: ignore[dict-item]
             layer |= {(source, i): self._task(reduce_scalars, runs=group) for i, group in enumerate(groups)}
             rows = tuple(len(g) for g in groups)
@@ -303,7 +305,12 @@ def _digest(*texts: str) -> str:
 def _batch_size(number: int, tiles: int) -> int:
     """Runs in one task, of the `number` that touch a tile."""
     parts = max(1, FEWEST_BATCHES // tiles)
-    return max(1, min(LARGEST_BATCH, -(-number // parts)))
+    return _even(number, min(LARGEST_BATCH, -(-number // parts)))
+
+
+def _even(number: int, most: int) -> int:
+    """Size of the batches if `number` is divided into as few as possible of at most `most`, none much smaller."""
+    return -(-number // -(-number // max(1, most))) if number else 1
 
 
 def _dims(name: str, array: da.Array, stack: bool) -> tuple[tuple[str, ...], da.Array]:

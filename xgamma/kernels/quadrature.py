@@ -1,32 +1,38 @@
-"""Integrals of spectra: Gauss-Legendre over the logarithm of energy."""
+"""Integrals of spectra: Gauss-Legendre over the logarithm of energy, refined where it is not yet exact."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
+from numpy.polynomial import legendre
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["log_integral"]
 
 FloatArray = NDArray[np.float64]
+Function = Callable[[FloatArray], FloatArray]
 
 #: Points in each panel, and the panel's largest width in log(E): a fifth of a decade.
 POINTS = 8
 PANEL = np.log(10.0) / 5.0
+#: A panel is halved while its highest Legendre coefficients are above this fraction of its mean, at most so often.
+ROUGH = 1e-4
+HALVINGS = 30
 
 
-@lru_cache(maxsize=8)
-def _rule(points: int) -> tuple[FloatArray, FloatArray]:
-    """Nodes and weights on (0, 1)."""
-    nodes, weights = np.polynomial.legendre.leggauss(points)
-    return 0.5 * (nodes + 1.0), 0.5 * weights
+@lru_cache(maxsize=1)
+def _rule() -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Nodes and weights on (0, 1), and what gives the two highest Legendre coefficients of a function on them."""
+    nodes, weights = legendre.leggauss(POINTS)
+    degrees = np.arange(POINTS - 2, POINTS)
+    highest = legendre.legvander(nodes, POINTS - 1)[:, degrees] * (2 * degrees + 1) * (0.5 * weights)[:, None]
+    return 0.5 * (nodes + 1.0), 0.5 * weights, highest
 
 
 def log_integral(
-    function: Callable[[FloatArray], FloatArray],
+    function: Function,
     low: ArrayLike,
     high: ArrayLike,
     kinks: Sequence[float] = (),
@@ -39,9 +45,9 @@ def log_integral(
     function
         Function of an array of any shape that returns the same shape.
     low, high
-        Limits, broadcast against each other.
+        Limits, broadcast against each other; ``low <= high``.
     kinks
-        Energies where the function is not smooth; panels end there.
+        Energies where the function is not smooth, or changes quickly; panels end there.
     panel
         Largest width of a panel in log(E).
 
@@ -52,28 +58,59 @@ def log_integral(
 
     Notes
     -----
-    Gauss-Legendre with eight points on panels of at most a fifth of a decade, in log(E): for power laws with indices
-    up to 10 the relative error is below 1e-13, for an exponential cutoff below 1e-8 where it matters.
+    Gauss-Legendre with eight points on panels of at most a fifth of a decade in log(E), which end at all limits and
+    kinks, so that bins that touch share nothing and miss nothing. Where the last two of the eight Legendre
+    coefficients of a panel are not small, it is halved: this costs no further points where the function is smooth.
+    The relative error is below 1e-12 for power laws up to index 10, and below 1e-9 in cutoffs, however deep.
 
     Examples
     --------
     >>> float(log_integral(lambda e: e**-2.0, 1.0, 10.0).round(12))
     0.9
     """
-    a, b = np.broadcast_arrays(np.asarray(low, float), np.asarray(high, float))
-    nodes, weights = _rule(POINTS)
-    x0, x1 = np.log(a), np.log(b)
-    breaks = sorted(float(k) for k in kinks if np.isfinite(k) and k > 0)
-    total = np.zeros(a.shape)
-    # between kinks the limits are cut to the part that lies there, of width 0 for most
-    bounds = [-np.inf, *np.log(breaks), np.inf] if breaks else [-np.inf, np.inf]
-    for left, right in pairwise(bounds):
-        start, stop = np.clip(x0, left, right), np.clip(x1, left, right)
-        span = stop - start
-        number = max(1, int(np.ceil(np.max(span, initial=0.0) / panel)))
-        step = span / number
-        # dims (..., panel, node)
-        x = start[..., None, None] + step[..., None, None] * (np.arange(number)[:, None] + nodes)
-        energy = np.exp(x)
-        total = total + step * np.einsum("...pn,n->...", function(energy) * energy, weights)
-    return np.asarray(total)
+    low, high = np.broadcast_arrays(np.asarray(low, float), np.asarray(high, float))
+    x0, x1 = np.log(low).ravel(), np.log(high).ravel()
+    edges = np.unique(np.concatenate([x0, x1]))
+    if edges.size < 2:
+        return np.zeros(low.shape)
+    inside = np.log([k for k in kinks if np.isfinite(k) and k > 0])
+    edges = np.union1d(edges, inside[(inside > edges[0]) & (inside < edges[-1])])
+    first, last = np.searchsorted(edges, x0), np.searchsorted(edges, x1)
+
+    # panels between neighbouring edges; none where no interval lies
+    width = np.diff(edges)
+    level = np.zeros(edges.size, int)
+    np.add.at(level, first, 1)
+    np.add.at(level, last, -1)
+    number = np.where(np.cumsum(level)[:-1] > 0, np.maximum(1, np.ceil(width / panel - 1e-9)), 0).astype(int)
+    place = np.concatenate([[0], np.cumsum(number)])
+    step = np.repeat(width / np.maximum(number, 1), number)
+    start = np.repeat(edges[:-1], number) + step * (np.arange(step.size) - np.repeat(place[:-1], number))
+    panels = np.append(_refined(function, start, step), 0.0)
+
+    # sums of panels between the limits: no differences of large numbers
+    pairs = np.stack([place[first], place[last]], axis=-1)
+    total = np.add.reduceat(panels, pairs.ravel())[::2]
+    return np.where(pairs[:, 0] == pairs[:, 1], 0.0, total).reshape(low.shape)
+
+
+def _refined(function: Function, start: FloatArray, step: FloatArray) -> FloatArray:
+    """Integrals over panels in log(E), halved until they are exact, shape (n,)."""
+    nodes, weights, highest = _rule()
+    total = np.zeros(start.size)
+    owner = np.arange(start.size)
+    for halving in range(HALVINGS + 1):
+        energy = np.exp(start[:, None] + step[:, None] * nodes)
+        values = np.asarray(function(energy)) * energy
+        with np.errstate(invalid="ignore", over="ignore"):  # of spectra that overflow
+            rough = np.abs(values @ highest).max(axis=1) > ROUGH * (np.abs(values) @ weights)
+            part = step * (values @ weights)
+        if halving == HALVINGS:
+            rough[:] = False
+        total += np.bincount(owner[~rough], part[~rough], minlength=total.size)
+        if not rough.any():
+            break
+        half = 0.5 * step[rough]
+        start, step = np.concatenate([start[rough], start[rough] + half]), np.concatenate([half, half])
+        owner = np.concatenate([owner[rough], owner[rough]])
+    return total

@@ -10,7 +10,7 @@ __all__ = ["find_class", "nearest", "register", "tags"]
 
 #: Modules of this package that hold models; they are imported when a type is first looked up.
 MODULES: dict[str, tuple[str, ...]] = {
-    "spectral": ("power_law", "compound"),
+    "spectral": ("power_law", "norm", "broken", "cutoff", "log_parabola", "template", "compound"),
     "spatial": (),
     "temporal": (),
     "prior": ("prior",),

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import astropy.units as u
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from xgamma.coords.bins import axis_of
 from xgamma.coords.units import to_value
 from xgamma.kernels.quadrature import log_integral
 from xgamma.models.component import Component
-from xgamma.models.covariance import covariance_of
+from xgamma.models.propagation import linear_error, sampled_error
+from xgamma.models.search import crossings, lowest
 
 if TYPE_CHECKING:
     from xgamma.models.compound import CompoundSpectralModel
@@ -21,6 +24,9 @@ __all__ = ["SpectralModel"]
 
 FloatArray = NDArray[np.float64]
 ErrorMethod = Literal["linear", "sampling"]
+
+#: Half of the step in log(E) over which slopes are taken.
+STEP = 1e-5
 
 
 class SpectralModel(Component):
@@ -156,26 +162,31 @@ class SpectralModel(Component):
         value, error = self._with_error(lambda *p: self.evaluate_energy_flux(low, high, *p), method, n_samples, seed)
         return value * unit, error * unit
 
+    def spectral_index_error(
+        self, energy: Any, method: ErrorMethod = "linear", n_samples: int = 3500, seed: int = 42
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the local index and its standard deviation; parameters as for `evaluate_error`."""
+        e = _energies(energy)
+        return self._with_error(lambda *p: self._index(e, STEP, *p), method, n_samples, seed)
+
     def _with_error(
         self, function: Callable[..., FloatArray], method: str, n_samples: int, seed: int
     ) -> tuple[FloatArray, FloatArray]:
         """Value and standard deviation of a function of the canonical values."""
         values = np.array(self.values)
         factors = self.canonical_factors()
-        covariance = covariance_of(self._covariance, self.arguments()) * np.outer(factors, factors)
+        arguments = self.arguments()
+        covariance = self.covariance_over(arguments) * np.outer(factors, factors)
+        limits = np.array([(p.min, p.max) for p in arguments]).reshape(-1, 2) * factors[:, None]
         if method == "linear":
-            return function(*values), linear_error(function, values, covariance)
+            return function(*values), linear_error(function, values, covariance, limits)
         if method != "sampling":
             msg = f"method={method!r} must be 'linear' or 'sampling'"
             raise ValueError(msg)
-        draws = np.random.default_rng(seed).multivariate_normal(values, covariance, size=n_samples)
-        with np.errstate(all="ignore"):  # draws may lie where the model is not defined
-            sample = np.array([function(*draw) for draw in draws])
-        low, median, high = np.nanpercentile(sample, [15.865525, 50.0, 84.134475], axis=0)
-        return median, 0.5 * (high - low)
+        return sampled_error(function, values, covariance, limits, n_samples, seed)
 
     # ------------------------------------------------------------------ shape
-    def spectral_index(self, energy: Any, epsilon: float = 1e-5) -> FloatArray:
+    def spectral_index(self, energy: Any, epsilon: float = STEP) -> FloatArray:
         """Return the local index, minus the slope of log(dN/dE) over log(E).
 
         Parameters
@@ -188,13 +199,36 @@ class SpectralModel(Component):
         Returns
         -------
         numpy.ndarray
+            NaN where the spectrum is 0.
         """
-        e = _energies(energy)
-        low, high = (self.evaluate(e * np.exp(step), *self.values) for step in (-epsilon, epsilon))
-        return np.asarray(-np.log(high / low) / (2.0 * epsilon))
+        return self._index(_energies(energy), epsilon, *self.values)
+
+    def _index(self, energy: FloatArray, epsilon: float, *values: float) -> FloatArray:
+        low, high = (self.evaluate(energy * np.exp(step), *values) for step in (-epsilon, epsilon))
+        with np.errstate(divide="ignore", invalid="ignore"):  # where the spectrum is 0
+            return np.asarray(-np.log(high / low) / (2.0 * epsilon))
 
     def inverse(self, value: Any, energy_min: Any = "1 MeV", energy_max: Any = "10 PeV") -> u.Quantity:
         """Return the energies at which the spectrum takes values: the lowest where there are several.
+
+        Parameters
+        ----------
+        value
+            Quantity or text in a unit of the spectrum, any shape.
+        energy_min, energy_max
+            Range that is searched.
+
+        Returns
+        -------
+        astropy.units.Quantity
+            TeV, shape of `value`; NaN where the spectrum does not take the value inside the range.
+        """
+        wanted = np.asarray(to_value(value, self.unit, "value"), float)
+        found = [self.inverse_all(v * u.Unit(self.unit), energy_min, energy_max).value for v in wanted.ravel()]
+        return np.reshape([f[0] if f.size else np.nan for f in found], wanted.shape) * u.TeV
+
+    def inverse_all(self, value: Any, energy_min: Any = "1 MeV", energy_max: Any = "10 PeV") -> u.Quantity:
+        """Return all energies at which the spectrum takes one value.
 
         Parameters
         ----------
@@ -206,27 +240,13 @@ class SpectralModel(Component):
         Returns
         -------
         astropy.units.Quantity
-            TeV, shape of `value`; NaN where the spectrum does not take the value inside the range.
+            TeV, ascending, shape (n,); empty where the spectrum does not take the value inside the range.
         """
-        from scipy.optimize import brentq
-
-        wanted = np.atleast_1d(np.asarray(to_value(value, self.unit, "value"), float))
-        low, high = _range(energy_min, energy_max)
-        grid = np.geomspace(low, high, 2001).ravel()
-        curve = self.evaluate(grid, *self.values)
-        found = np.full(wanted.shape, np.nan)
-
-        def curve_at(x: float) -> float:
-            return float(self.evaluate(np.asarray(np.exp(x)), *self.values))
-
-        for i, target in np.ndenumerate(wanted):
-            sign = np.sign(curve - target)
-            crossing = np.flatnonzero(sign[:-1] * sign[1:] <= 0)
-            if crossing.size:
-                left, right = np.log(grid[crossing[0] : crossing[0] + 2])
-                found[i] = np.exp(brentq(lambda x, t=target: curve_at(x) - t, left, right, xtol=1e-14))
-        shape = np.shape(u.Quantity(value).value if not isinstance(value, (int, float, np.ndarray)) else value)
-        return found.reshape(shape) * u.TeV
+        target = float(np.asarray(to_value(value, self.unit, "value")))
+        low, high = (float(v) for v in _range(energy_min, energy_max))
+        values = self.values
+        found = crossings(lambda e: self.evaluate(e, *values), target, low, high, self.kinks(*values))
+        return found * u.TeV
 
     def pivot_energy(self, energy_min: Any = None, energy_max: Any = None) -> u.Quantity:
         """Return the energy at which the relative error of the spectrum is smallest.
@@ -241,27 +261,52 @@ class SpectralModel(Component):
         astropy.units.Quantity
             TeV; NaN where the covariance gives no minimum inside the range.
         """
-        from scipy.optimize import minimize_scalar
-
         center = self.canonical_values().get("reference", 1.0)
         low = center * 1e-3 if energy_min is None else float(_energies(energy_min))
         high = center * 1e3 if energy_max is None else float(_energies(energy_max))
 
-        def relative(x: FloatArray) -> FloatArray:
-            value, error = self._with_error(lambda *p: self.evaluate(np.exp(x), *p), "linear", 0, 0)
-            return np.asarray(error / value)
+        def relative(energy: FloatArray) -> FloatArray:
+            value, error = self._with_error(lambda *p: self.evaluate(energy, *p), "linear", 0, 0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return np.asarray(error / np.abs(value))
 
-        def relative_at(x: float) -> float:
-            return float(relative(np.asarray(x)))
+        return lowest(relative, low, high) * u.TeV
 
-        grid = np.linspace(np.log(low), np.log(high), 401)
-        errors = np.where(np.isfinite(relative(grid)), relative(grid), np.inf)
-        best = int(np.argmin(errors))
-        if best in (0, grid.size - 1) or not errors[best] > 0:
-            return np.nan * u.TeV
-        bounds = (float(grid[best - 1]), float(grid[best + 1]))
-        result = minimize_scalar(relative_at, bounds=bounds, method="bounded", options={"xatol": 1e-10})
-        return float(np.exp(result.x)) * u.TeV
+    def reference_fluxes(self, energy: Any) -> dict[str, FloatArray]:
+        """Return the fluxes in energy bins to which norms of flux points refer.
+
+        Parameters
+        ----------
+        energy
+            Anything with an energy axis (an axis, a cube), or edges as a quantity, shape (n + 1,).
+
+        Returns
+        -------
+        dict
+            ``ref_dnde`` and ``ref_e2dnde`` at the geometric mean of the edges, ``ref_flux`` and ``ref_eflux`` between
+            them, shape (n,), for a differential flux in TeV-1 s-1 cm-2, TeV s-1 cm-2, s-1 cm-2 and TeV s-1 cm-2.
+
+        Examples
+        --------
+        >>> from xgamma.models.power_law import PowerLawSpectralModel
+        >>> PowerLawSpectralModel(index=2).reference_fluxes(["1 TeV", "10 TeV"])["ref_flux"]
+        array([9.e-13])
+        """
+        if isinstance(energy, (xr.DataArray, xr.Dataset)):
+            name = "energy" if "energy" in energy.coords else "energy_true"
+            axis = axis_of(energy, name)
+            low, high = _range(*(axis[f"{name}_{end}"].values * u.Unit(axis.attrs["units"]) for end in ("min", "max")))
+        else:
+            edges = np.atleast_1d(_energies(energy))
+            low, high = _range(edges[:-1] * u.TeV, edges[1:] * u.TeV)
+        center, values = np.sqrt(low * high), self.values
+        dnde = self.evaluate(center, *values)
+        return {
+            "ref_dnde": dnde,
+            "ref_flux": self.evaluate_integral(low, high, *values),
+            "ref_eflux": self.evaluate_energy_flux(low, high, *values),
+            "ref_e2dnde": center**2 * dnde,
+        }
 
     # ------------------------------------------------------------------ arithmetic
     def __add__(self, other: Any) -> CompoundSpectralModel:
@@ -273,49 +318,27 @@ class SpectralModel(Component):
     def __mul__(self, other: Any) -> CompoundSpectralModel:
         return self._compound(other, "*")
 
+    __radd__, __rmul__ = __add__, __mul__
+
     def _compound(self, other: Any, sign: str) -> CompoundSpectralModel:
         from xgamma.models.compound import CompoundSpectralModel
+        from xgamma.models.power_law import ConstantSpectralModel
 
+        if isinstance(other, (int, float, np.number, u.Quantity)):
+            other = ConstantSpectralModel(const=u.Quantity(other))
+            other.freeze()
         if not isinstance(other, SpectralModel):
             return NotImplemented
         return CompoundSpectralModel(self, other, sign)
 
-
-def linear_error(function: Callable[..., FloatArray], values: FloatArray, covariance: FloatArray) -> FloatArray:
-    """Return the standard deviation of a function of parameters, propagated linearly.
-
-    Parameters
-    ----------
-    function
-        Function of the parameters that returns an array.
-    values
-        Parameters, shape (n,).
-    covariance
-        Their covariance, shape (n, n).
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape of the function's result.
-
-    Notes
-    -----
-    Derivatives are central differences over a hundredth of each standard deviation: small against the error that is
-    propagated, large against rounding.
-    """
-    sigma = np.sqrt(np.diag(covariance))
-    gradient = np.zeros((values.size, *np.shape(function(*values))))
-    for i in np.flatnonzero(sigma > 0):
-        step = np.zeros_like(values)
-        step[i] = 0.01 * sigma[i]
-        gradient[i] = (function(*(values + step)) - function(*(values - step))) / (2.0 * step[i])
-    return np.sqrt(np.clip(np.einsum("i...,ij,j...->...", gradient, covariance, gradient), 0.0, None))
+    #: Quantities leave arithmetic with models to the models.
+    __array_ufunc__ = None
 
 
 def _energies(energy: Any) -> FloatArray:
     values = np.asarray(to_value(energy, "TeV", "energy"), float)
-    if not np.all(values > 0):
-        msg = "energies must be positive"
+    if not np.all((values > 0) & (values < np.inf)):
+        msg = "energies must be positive and finite"
         raise ValueError(msg)
     return values
 

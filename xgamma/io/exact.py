@@ -6,7 +6,7 @@ import numpy as np
 
 from xgamma.coords.units import conversion_factor
 
-__all__ = ["divided", "invert"]
+__all__ = ["invert"]
 
 
 def invert(values: np.ndarray, unit: str, inside: str) -> np.ndarray:
@@ -17,17 +17,7 @@ def invert(values: np.ndarray, unit: str, inside: str) -> np.ndarray:
     >>> float(invert(np.array([0.1]), "keV", "TeV")[0] * conversion_factor("keV", "TeV"))
     0.1
     """
-    return divided(values, conversion_factor(unit, inside))
-
-
-def divided(values: np.ndarray, factor: float) -> np.ndarray:
-    """Return numbers that times `factor` are `values`, to the last bit where there are such.
-
-    Examples
-    --------
-    >>> float(divided(np.array([0.1]), 1581.7)[0] * 1581.7)
-    0.1
-    """
+    factor = conversion_factor(unit, inside)
     exact = np.asarray(values, dtype=np.float64)
     result = exact / factor
     up, down = np.nextafter(result, np.inf), np.nextafter(result, -np.inf)

@@ -13,7 +13,7 @@ import xarray as xr
 from astropy.io import fits
 
 from xgamma.coords.units import to_unit
-from xgamma.io.exact import divided, invert
+from xgamma.io.exact import invert
 from xgamma.io.fits_extras import GTI_VARIABLES, gti_hdu
 from xgamma.io.fits_region import region_hdu
 from xgamma.io.ogip_matrix import matrix_hdu
@@ -249,7 +249,7 @@ class _Numbers:
         """Effective area in cm2."""
         exposure = self.array("exposure", ("energy_true",))
         if self.livetime > 0:
-            return divided(exposure, self.livetime)
+            return exposure / self.livetime
         if exposure.any():
             msg = f"spectrum {self.label}: livetime is 0, but exposure is not; its effective area is not known"
             raise ValueError(msg)
@@ -307,6 +307,8 @@ def _arf_hdu(numbers: _Numbers, unit: str, cards: dict[str, Any]) -> fits.BinTab
         fits.Column("ENERG_LO", "D", unit=unit, array=invert(lo, unit, "TeV")),
         fits.Column("ENERG_HI", "D", unit=unit, array=invert(hi, unit, "TeV")),
         fits.Column("SPECRESP", "D", unit="cm2", array=numbers.area()),
+        # the quotient of two numbers does not always give the first one back to the last bit
+        fits.Column("EXPOSURE", "D", unit="cm2 s", array=numbers.array("exposure", ("energy_true",))),
     ]
     hdu = fits.BinTableHDU.from_columns(columns, name="SPECRESP")
     hdu.header.update({"HDUCLASS": "OGIP", "HDUCLAS1": "RESPONSE", "HDUCLAS2": "SPECRESP", "HDUVERS": "1.1.0", **cards})

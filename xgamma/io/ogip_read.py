@@ -16,7 +16,7 @@ from xgamma.coords.bins import bin_axis
 from xgamma.io.attrs import from_json
 from xgamma.io.fits_cube import read_gti_hdu
 from xgamma.io.fits_extras import ATTRS_HDU
-from xgamma.io.fits_file import open_fits, read_column
+from xgamma.io.fits_file import find_column, open_fits, read_column
 from xgamma.io.fits_region import join_regions, read_regions, region_coords
 from xgamma.io.ogip_counts import Counts, read_counts
 from xgamma.io.ogip_matrix import ResponseMatrix, read_matrix
@@ -277,8 +277,9 @@ def _response(
         raise ValueError(msg)
     if arf is None:
         lo, hi, area = matrix.lo, matrix.hi, np.ones(len(matrix.lo))  # type: ignore[union-attr]
+        exact = None
     else:
-        lo, hi, area = _read_arf(arf)
+        lo, hi, area, exact = _read_arf(arf)
     if matrix is None:
         if not (same_energies(lo, channels.lo) and same_energies(hi, channels.hi)):
             msg = (
@@ -306,24 +307,28 @@ def _response(
     else:
         # an area that depends on the channel stands beside the probability to be counted in it
         edisp = edisp * scale
+    if exact is not None and np.allclose(exact, exposure, rtol=1e-12, atol=0):
+        exposure = exact
     variables = {"exposure": ("energy_true", exposure), "edisp": (("energy_true", "energy"), edisp)}
     return _axis("energy_true", lo, hi), variables
 
 
-def _read_arf(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bins of true energy in TeV and effective area in cm2."""
+def _read_arf(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Bins of true energy in TeV, effective area in cm2, and the exposure in cm2 s where xgamma wrote it beside."""
     name = os.fspath(path)
     with open_fits(path) as hdus:
         table = find_hdu(hdus, ("SPECRESP",), "SPECRESP", name)
         lo, hi = energy_bins(table, "ENERG_LO", "ENERG_HI", name)
         # gammapy writes the quotient of exposure and livetime as it comes: m2 s h-1
         area = read_column(table, "SPECRESP", unit="cm2", assume="cm2", where=name)
+        stored = find_column(table, "EXPOSURE") is not None
+        exact = read_column(table, "EXPOSURE", unit="cm2 s", where=name) if stored else None
     if not np.isfinite(area).all() or (area < 0).any():
         what = "negative" if np.isfinite(area).all() else "NaN or infinite"
         msg = f"{name}, HDU {table.name}: SPECRESP holds {what} numbers"
         raise ValueError(msg)
     order = np.argsort(lo, kind="stable")
-    return lo[order], hi[order], area[order]
+    return lo[order], hi[order], area[order], None if exact is None else exact[order]
 
 
 def _label(path: Path, header: fits.Header) -> tuple[str, list[str]]:
@@ -379,6 +384,7 @@ def _own(cube: xr.Dataset, pha: _Pha, channels: Channels) -> xr.Dataset:
     cube = cube.assign(scalars).assign_coords(coords)
     for name, attrs in layout.get("attrs", {}).items():
         if name in cube.variables:
-            cube[name].attrs = dict(attrs)
+            units = {"units": LABELS[name][0]} if name in ("exposure", "livetime") else {}
+            cube[name].attrs = {**attrs, **units}
     cube.attrs = dict(pha.stored["attrs"])
     return cube

@@ -182,9 +182,9 @@ class Component:
         """The parameters by the names that the model has for them, without those of models inside."""
         return dict(self._parameters)
 
-    def parts(self) -> Sequence[Component]:
-        """Return the models inside this one."""
-        return [value for value in self.settings().values() if isinstance(value, Component)]
+    def parts(self) -> Mapping[str, Component]:
+        """Return the models inside this one whose parameters are its own, too, by the keys of a file."""
+        return {}
 
     @property
     def covariance(self) -> NDArray[np.float64]:
@@ -194,11 +194,11 @@ class Component:
     @property
     def has_covariance(self) -> bool:
         """Whether a covariance was set, of the model or of one inside it."""
-        return self._covariance is not None or any(part.has_covariance for part in self.parts())
+        return self._covariance is not None or any(part.has_covariance for part in self.parts().values())
 
     def covariance_over(self, parameters: Sequence[Parameter]) -> NDArray[np.float64]:
         """Return the covariance of some parameters; one that is given twice has two equal rows."""
-        return covariance_of(self._covariance, parameters, self.parts())
+        return covariance_of(self._covariance, parameters, self.parts().values())
 
     def set_covariance(self, covariance: Covariance | NDArray[np.float64] | xr.DataArray) -> None:
         """Set the covariance of the parameters, and their errors.
@@ -211,7 +211,7 @@ class Component:
         """
         self._covariance = block_of(covariance, self.parameters)
         set_errors(self._covariance)
-        for part in self.parts():
+        for part in self.parts().values():
             part.set_covariance(self._covariance)
 
     def canonical_units(self) -> dict[str, str]:

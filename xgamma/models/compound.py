@@ -56,9 +56,9 @@ class CompoundSpectralModel(SpectralModel):
             msg = f"spectra in {model1.unit!r} and {model2.unit!r} cannot be joined by {operator!r}"
             raise ValueError(msg)
 
-    def parts(self) -> Sequence[SpectralModel]:
-        """Return both models."""
-        return self.model1, self.model2
+    def parts(self) -> Mapping[str, SpectralModel]:
+        """Return both models by the keys of a file."""
+        return {"model1": self.model1, "model2": self.model2}
 
     @property
     def parameters(self) -> Parameters:

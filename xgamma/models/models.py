@@ -305,11 +305,11 @@ class Models(MutableSequence[Model]):
         return models_from_yaml(text, path)
 
     @classmethod
-    def read(cls, path: str | Path) -> Models:
+    def read(cls, path: str | Path, *, checksum: bool = False) -> Models:
         """Read models from a YAML file; see `xgamma.models.yaml.read_models`."""
         from xgamma.models.yaml import read_models
 
-        return read_models(path)
+        return read_models(path, checksum=checksum)
 
     def to_yaml(self, *, full: bool = False) -> str:
         """Return the models as YAML text; see `xgamma.models.yaml.models_to_yaml`."""
@@ -317,11 +317,19 @@ class Models(MutableSequence[Model]):
 
         return models_to_yaml(self, full=full)
 
-    def write(self, path: str | Path, *, overwrite: bool = False, full: bool = False) -> None:
+    def write(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        full: bool = False,
+        covariance: bool = True,
+        checksum: bool = False,
+    ) -> None:
         """Write the models to a YAML file, with their covariance beside it; see `xgamma.models.yaml.write_models`."""
         from xgamma.models.yaml import write_models
 
-        write_models(self, path, overwrite=overwrite, full=full)
+        write_models(self, path, overwrite=overwrite, full=full, covariance=covariance, checksum=checksum)
 
     def __repr__(self) -> str:
         parameters = self.parameters
@@ -334,7 +342,7 @@ class Models(MutableSequence[Model]):
 
 
 def _has_tag(part: Component, tag: str) -> bool:
-    return tag in part.tag or any(_has_tag(inner, tag) for inner in part.parts())
+    return tag in part.tag or any(_has_tag(inner, tag) for inner in part.parts().values())
 
 
 def _named(parameters: Parameters) -> list[tuple[Parameter, str]]:

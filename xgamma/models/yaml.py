@@ -79,7 +79,7 @@ def models_from_yaml(text: str, path: str | Path | None = None, *, checksum: boo
     data = _document(parse(text, name), name)
     if checksum:
         _verify(text, name)
-    models = Reader(folder).models(data["components"])
+    models = Reader(folder, "" if path is None else name).models(data["components"])
     if data.get("covariance"):
         _set_covariance(models, str(data["covariance"]), folder)
     return models

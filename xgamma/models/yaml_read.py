@@ -31,8 +31,8 @@ ATTRIBUTES = (
 OTHER_KEYS = ("name", "value", "link", "prior", "scale_method", "scale_transform", "factor", "scale")
 
 
-class LocatedError(ValueError):
-    """An error whose message says where in the file it is."""
+class ModelFileError(ValueError):
+    """What is wrong with a file of models: the message says where."""
 
 
 class Reader:
@@ -42,10 +42,12 @@ class Reader:
     ----------
     folder
         Folder to which names of files are relative; None for the present one.
+    name
+        What messages call the file.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None = None, name: str = "") -> None:
+        self.folder, self.name = folder, name
         self._links: dict[str, Parameter] = {}
 
     def models(self, components: list[Any]) -> Models:
@@ -53,7 +55,8 @@ class Reader:
         models = Models()
         for number, data in enumerate(components):
             named = data.get("name") if isinstance(data, Mapping) else None
-            where = f"components[{number}]" + (f" {named!r}" if named is not None else "")
+            file = f"{self.name}: " if self.name else ""
+            where = f"{file}components[{number}]" + (f" {named!r}" if named is not None else "")
             with located(where):
                 models.append(self.model(data, where))
         return models
@@ -76,7 +79,7 @@ class Reader:
         given = modern_component(kind, _mapping(data, where))
         if "type" not in given:
             msg = f"{where} has no 'type'; its keys are {list(given)}"
-            raise LocatedError(msg)
+            raise ModelFileError(msg)
         with located(where):
             cls = cast("type[Component]", find_class(kind, given.pop("type")))
         entries = _entries(given.pop("parameters", None), where)
@@ -110,7 +113,7 @@ class Reader:
         for key in entry:
             if key not in (*ATTRIBUTES, *OTHER_KEYS):
                 msg = f"{place} has no key {key!r}{nearest(str(key), (*ATTRIBUTES, *OTHER_KEYS))}"
-                raise LocatedError(msg)
+                raise ModelFileError(msg)
         declared = cls.parameter_fields().get(name)
         with located(place):
             parameter = declared.create() if declared is not None else Parameter(name, 1.0)
@@ -135,18 +138,18 @@ def located(where: str) -> Iterator[None]:
     """Say in errors where in the file they come from; the innermost place wins."""
     try:
         yield
-    except LocatedError:
+    except ModelFileError:
         raise
     except (ValueError, TypeError, KeyError) as error:
         words = error.args[0] if isinstance(error, KeyError) and error.args else error
         msg = f"{where}: {words}"
-        raise LocatedError(msg) from error
+        raise ModelFileError(msg) from error
 
 
 def _mapping(data: Any, where: str) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         msg = f"{where} must be a mapping with the keys of a model, not {data!r}"
-        raise LocatedError(msg)
+        raise ModelFileError(msg)
     return dict(data)
 
 
@@ -158,16 +161,16 @@ def _entries(data: Any, where: str) -> dict[str, Mapping[str, Any]]:
         listed = [] if data is None else data
     if not isinstance(listed, list):
         msg = f"{where}: 'parameters' must be a list, each starting with '- name:', not {data!r}"
-        raise LocatedError(msg)
+        raise ModelFileError(msg)
     entries: dict[str, Mapping[str, Any]] = {}
     for entry in listed:
         if not isinstance(entry, Mapping) or "name" not in entry:
             msg = f"{where}: a parameter is a mapping with 'name' and 'value', not {entry!r}"
-            raise LocatedError(msg)
+            raise ModelFileError(msg)
         name = str(entry["name"])
         if name in entries:
             msg = f"{where}: parameter {name!r} is given twice"
-            raise LocatedError(msg)
+            raise ModelFileError(msg)
         entries[name] = entry
     return entries
 

@@ -33,9 +33,8 @@ def slots(models: Models) -> Iterator[tuple[str, Parameter]]:
 def _slots(component: Component, prefix: str) -> Iterator[tuple[str, Parameter]]:
     for name, parameter in component.own_parameters.items():
         yield f"{prefix}.{name}", parameter
-    for key, value in component.settings().items():
-        if isinstance(value, Component):
-            yield from _slots(value, f"{prefix}.{key}")
+    for key, part in component.parts().items():
+        yield from _slots(part, f"{prefix}.{key}")
 
 
 class Writer:

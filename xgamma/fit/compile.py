@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import astropy.units as u
-import dask
 import numpy as np
 import xarray as xr
+from dask.base import compute
 from numpy.typing import NDArray
 
 from xgamma.coords.units import to_unit
@@ -19,7 +19,7 @@ from xgamma.fit.dataset import BinnedDataset, Likelihood, PriorTerm, SpectralCon
 from xgamma.fit.flux import SpectralFlux
 from xgamma.fit.likelihood import CashStatistic, ChiSquare, Statistic, WStatistic
 from xgamma.fit.response import Response, response
-from xgamma.models.models import Models, as_models
+from xgamma.models.models import as_models
 from xgamma.models.parameter import Parameters
 from xgamma.models.sky_model import SkyModel
 
@@ -90,10 +90,10 @@ def compile_likelihood(cubes: Any, models: Any, stat: StatName | None = None) ->
 
     Notes
     -----
-    Bins inside ``mask_safe`` and ``mask_fit`` take part. Masks that are not bool, and a variable ``weights``, are factors
-    on the statistic of each bin. A spectrum integrated over the bins of true energy is multiplied by the exposure and the
-    energy dispersion; without energy dispersion, energies count as exact. A point source with a position is taken to be
-    inside the region: how much of it the region contains is part of the exposure.
+    Bins inside ``mask_safe`` and ``mask_fit`` take part. Masks that are not bool, and a variable ``weights``, are
+    factors on the statistic of each bin. A spectrum integrated over the bins of true energy is multiplied by the
+    exposure and the energy dispersion; without energy dispersion, energies count as exact. A source with a position is
+    taken to lie inside the region with all of its flux: how much of it the region contains is part of the exposure.
 
     Examples
     --------
@@ -108,19 +108,19 @@ def compile_likelihood(cubes: Any, models: Any, stat: StatName | None = None) ->
     >>> likelihood.datasets[0].npred(source.parameters.values)
     array([9.])
     """
-    models = as_models(models)
+    chosen = as_models(models)
     named = named_cubes(cubes)
     spectra = [spectra_of(name, cube, len(named) == 1) for name, cube in named.items()]
-    match_models(models, spectra)
+    sources = match_models(chosen, spectra)
     names = [stat_name(s.cube, stat) for s in spectra]
     loaded = _load(spectra, names)
     fluxes: dict[Any, SpectralFlux] = {}
     datasets = [
-        _compile(_Loaded(s, name, values), models, fluxes)
+        _compile(_Loaded(s, name, values), sources, chosen.parameters, fluxes)
         for s, name, values in zip(spectra, names, loaded, strict=True)
     ]
     _check_bins(datasets)
-    return Likelihood(tuple(datasets), prior_terms(models.parameters))
+    return Likelihood(tuple(datasets), prior_terms(chosen.parameters))
 
 
 def prior_terms(parameters: Parameters) -> tuple[PriorTerm, ...]:
@@ -151,10 +151,10 @@ def _load(spectra: list[Spectra], names: list[str]) -> list[dict[str, FloatArray
         if missing:
             msg = f"{name} of {s.name!r} needs {missing}, which the cube lacks"
             raise ValueError(msg)
-        core = {n: ("energy",) for n in (*wanted, *MASKS)} | {
+        core = dict.fromkeys((*wanted, *MASKS), ("energy",)) | {
             "exposure": ("energy_true",), "edisp": ("energy_true", "energy")}  # fmt: skip
         lazy.append({n: _aligned(s, n, dims).data for n, dims in core.items() if n in s.cube})
-    computed: tuple[list[dict[str, Any]]] = dask.compute(lazy)
+    computed: tuple[list[dict[str, Any]]] = compute(lazy)
     return [{n: np.asarray(v) for n, v in values.items()} for values in computed[0]]
 
 
@@ -169,7 +169,9 @@ def _aligned(s: Spectra, name: str, core: tuple[str, ...]) -> xr.Variable:
     return array.variable.set_dims({d: array.sizes.get(d, 1) for d in dims}).transpose(*dims)
 
 
-def _compile(loaded: _Loaded, models: Models, fluxes: dict[Any, SpectralFlux]) -> BinnedDataset:
+def _compile(
+    loaded: _Loaded, models: list[SkyModel], parameters: Parameters, fluxes: dict[Any, SpectralFlux]
+) -> BinnedDataset:
     s = loaded.spectra
     kept, statistic = _statistic(loaded)
     part = np.repeat(np.arange(len(s.labels)), kept.reshape(len(s.labels), -1).sum(axis=1))
@@ -186,7 +188,7 @@ def _compile(loaded: _Loaded, models: Models, fluxes: dict[Any, SpectralFlux]) -
         # spectra with the same energies share the flux of a model
         where = (id(model.spectral), folding.low.tobytes(), folding.high.tobytes())
         if where not in fluxes:
-            fluxes[where] = SpectralFlux(model.spectral, models.parameters, folding.low, folding.high)
+            fluxes[where] = SpectralFlux(model.spectral, parameters, folding.low, folding.high)
         contributions.append(SpectralContribution(model.name, fluxes[where], folding.matrix))
     return BinnedDataset(s.name, s.labels, part, statistic, tuple(contributions), kept)
 
@@ -196,7 +198,7 @@ def _response(loaded: _Loaded, kept: BoolArray, model: SkyModel, rows: BoolArray
     exposure = np.ones(s.axes.true_low.size)
     if model.apply_irf["exposure"]:
         if "exposure" not in values:
-            msg = f"{s.name!r} has no 'exposure', which model {model.name!r} needs (apply_irf={{'exposure': False}} leaves it out)"
+            msg = f"{s.name!r} has no 'exposure', which model {model.name!r} needs"
             raise ValueError(msg)
         exposure = values["exposure"]
     edisp = values.get("edisp") if model.apply_irf["edisp"] else None
@@ -219,8 +221,8 @@ def _check_coverage(s: Spectra, kept: BoolArray) -> None:
     least, most = s.axes.true_low.min(), s.axes.true_high.max()
     if low < least * (1 - 1e-9) or high > most * (1 + 1e-9):
         msg = (
-            f"without energy dispersion, energy_true of {s.name!r} must cover the bins that are fitted: it reaches from "
-            f"{least:g} to {most:g} TeV, they from {low:g} to {high:g} TeV"
+            f"without energy dispersion, energy_true of {s.name!r} must cover the bins that are fitted: it reaches "
+            f"from {least:g} to {most:g} TeV, they from {low:g} to {high:g} TeV"
         )
         raise ValueError(msg)
 
@@ -229,9 +231,9 @@ def _check_exposure(s: Spectra, wanted: BoolArray, kept: BoolArray, folding: Res
     """Complain of spectra whose bins see nothing."""
     seen = np.zeros(kept.shape, bool)
     seen[kept] = np.any(folding.matrix != 0, axis=1)
-    flat = [m.reshape(len(s.labels), -1).any(axis=1) for m in (wanted, seen)]
-    blind = [label for label, has, sees in zip(s.labels, *flat, strict=True) if has and not sees]
-    if blind and len(blind) == int(flat[0].sum()):
+    has, sees = (m.reshape(len(s.labels), -1).any(axis=1) for m in (wanted, seen))
+    blind = [s.labels[i] for i in np.flatnonzero(has & ~sees)]
+    if blind and len(blind) == int(has.sum()):
         msg = f"the exposure of {s.name!r} is zero in all bins that are fitted: no model can be told there"
         raise ValueError(msg)
     if blind:
@@ -243,7 +245,9 @@ def _statistic(loaded: _Loaded) -> tuple[BoolArray, Statistic]:
     values, s = loaded.values, loaded.spectra
     shape = (*s.shape, s.axes.low.size)
     kept, weights = _kept(loaded, shape)
-    wide = {n: np.broadcast_to(v, shape).astype(float) for n, v in values.items() if n not in (*MASKS, "exposure", "edisp")}
+    wide = {
+        n: np.broadcast_to(v, shape).astype(float) for n, v in values.items() if n not in (*MASKS, "exposure", "edisp")
+    }
     on_off = loaded.stat == "wstat" or (loaded.stat == "chi2" and "counts_off" in wide)
     if on_off:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -310,20 +314,15 @@ def _drop(s: Spectra, kept: BoolArray, usable: BoolArray, why: str) -> BoolArray
     """Leave bins out, and say so."""
     lost = kept & ~usable
     if lost.any():
-        labels = [label for label, any_ in zip(s.labels, lost.reshape(len(s.labels), -1).any(axis=1), strict=True) if any_]
-        text = f"{int(lost.sum())} bins of {labels} {why}; they are left out"
-        warnings.warn(text, UserWarning, stacklevel=2)
+        labels = [s.labels[i] for i in np.flatnonzero(lost.reshape(len(s.labels), -1).any(axis=1))]
+        warnings.warn(f"{int(lost.sum())} bins of {labels} {why}; they are left out", UserWarning, stacklevel=2)
     return kept & usable
 
 
 def _check_bins(datasets: list[BinnedDataset]) -> None:
     """Complain of datasets without bins."""
-    empty = [
-        label
-        for d in datasets
-        for label, number in zip(d.labels, np.bincount(d.part, minlength=len(d.labels)), strict=True)
-        if not number
-    ]
+    numbers = [np.bincount(d.part, minlength=len(d.labels)) for d in datasets]
+    empty = [d.labels[i] for d, number in zip(datasets, numbers, strict=True) for i in np.flatnonzero(number == 0)]
     if not sum(d.n_bins for d in datasets):
         msg = f"no bin of {empty} is inside mask_safe and mask_fit: there is nothing to fit"
         raise ValueError(msg)

@@ -94,7 +94,8 @@ def named_cubes(cubes: Any) -> dict[str, xr.Dataset]:
         given = list(cubes)
         named = [(str(getattr(c, "attrs", {}).get("name", f"{UNNAMED}-{i}")), c) for i, c in enumerate(given)]
     else:
-        msg = f"a fit takes a cube (xarray.Dataset), several as a mapping or a list, or a DataTree, not {type(cubes).__name__}"
+        kind = type(cubes).__name__
+        msg = f"a fit takes a cube (xarray.Dataset), several as a mapping or a list, or a DataTree, not {kind}"
         raise TypeError(msg)
     result: dict[str, xr.Dataset] = {}
     for name, cube in named:
@@ -179,8 +180,8 @@ def _labels(cube: xr.Dataset, lead: tuple[str, ...]) -> list[str]:
     return ["/".join(parts) for parts in product(*values)]
 
 
-def match_models(models: Models, spectra: Iterable[Spectra]) -> None:
-    """Check the models of a fit; warn of those that belong to no dataset.
+def match_models(models: Models, spectra: Iterable[Spectra]) -> list[SkyModel]:
+    """Return the models of a fit after checking them; warn of those that belong to no dataset.
 
     Raises
     ------
@@ -190,24 +191,23 @@ def match_models(models: Models, spectra: Iterable[Spectra]) -> None:
         If a model varies in time.
     """
     cubes = list(spectra)
+    sources: list[SkyModel] = []
     for model in models:
         if not isinstance(model, SkyModel):
             msg = f"{model.name!r} is a {type(model).__name__}; spectra are fitted with SkyModel"
             raise TypeError(msg)
         if model.temporal is not None:
-            msg = f"{model.name!r} varies in time, which a spectrum does not resolve; fit with model.copy(temporal=None)"
+            msg = f"{model.name!r} varies in time, which spectra do not resolve; fit model.copy(temporal=None)"
             raise ValueError(msg)
         if model.spectral.is_norm:
             msg = f"the spectrum of {model.name!r} is a factor without unit; multiply it by a spectrum that has one"
             raise ValueError(msg)
+        sources.append(model)
         if not any(s.rows(model).any() for s in cubes):
             known = [n for s in cubes for n in dict.fromkeys([s.name, *s.labels])]
-            warnings.warn(
-                f"model {model.name!r} belongs to {model.datasets_names}, none of the datasets {_some(known)}; "
-                "it takes no part",
-                UserWarning,
-                stacklevel=2,
-            )
+            where = f"belongs to {model.datasets_names}, none of the datasets {_some(known)}"
+            warnings.warn(f"model {model.name!r} {where}; it takes no part", UserWarning, stacklevel=2)
+    return sources
 
 
 def _some(names: list[str], most: int = 8) -> str:

@@ -1,7 +1,7 @@
 """Compiled datasets: plain arrays and functions of a vector of values, the parts of a joint likelihood.
 
-A dataset of another kind (maps, flux points, or many datasets kept by a worker) needs no more than what `CompiledDataset`
-names. A model in a dataset is a `Contribution`, which may fill a part of the bins only.
+A dataset of another kind (maps, flux points, or many datasets kept by a worker) needs no more than what
+`CompiledDataset` names. A model in a dataset is a `Contribution`, which may fill a part of the bins only.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ REMEMBERED = 4
 
 
 def slots(model: SpectralModel) -> list[Parameter]:
-    """Return the parameter of each value that the model's ``evaluate`` takes, in order; linked ones as often as taken."""
+    """Return the parameter of each value that ``evaluate`` takes, in order; linked ones as often as taken."""
     names, parameters = list(model.canonical_values()), list(model.parameters)
     return parameters if len(names) == len(parameters) else [getattr(model, name) for name in names]
 
@@ -109,7 +109,12 @@ class SpectralFlux:
                 continue
             with np.errstate(all="ignore"):
                 one, two, none = (self._integral(*values[:i], x, *values[i + 1 :]) for x in (1.0, 2.0, 0.0))
-            if np.all(np.isfinite(one)) and np.any(one != 0) and not np.any(none) and np.allclose(two, 2.0 * one, 1e-13):
+            if (
+                np.all(np.isfinite(one))
+                and np.any(one != 0)
+                and not np.any(none)
+                and np.allclose(two, 2.0 * one, 1e-13)
+            ):
                 return i
         return None
 

@@ -1,8 +1,8 @@
 """Fit statistics of flat arrays of bins, prepared once and evaluated many times.
 
 Each statistic splits into a *deviance*, which depends on the model and is small where the model fits, and a *constant*.
-Minimisers see the deviance alone: beside the 10^10 of the Cash statistic of a large map, the changes that tell a minimum
-would drown in rounding. What users see is their sum, in the conventions of the field (as gammapy's).
+Minimisers see the deviance alone: beside the 10^10 of the Cash statistic of a large map, the changes that tell a
+minimum would drown in rounding. What users see is their sum, in the conventions of the field (as gammapy's).
 """
 
 from __future__ import annotations
@@ -91,7 +91,12 @@ class CashStatistic:
         filled = np.flatnonzero(self.counts > 0)
         n, weight = self.counts[filled], 1.0 if self.weights is None else self.weights[filled]
         constant = 0.0 if self.with_constants else float(np.sum(2.0 * weight * (n - n * np.log(n))))
-        for name, value in {"_filled": filled, "_n": n, "_total": float(np.sum(weight * n)), "constant": constant}.items():
+        for name, value in {
+            "_filled": filled,
+            "_n": n,
+            "_total": float(np.sum(weight * n)),
+            "constant": constant,
+        }.items():
             object.__setattr__(self, name, value)
 
     @property
@@ -195,7 +200,7 @@ class WStatistic:
         return float(2.0 * (values.sum() if self.weights is None else self.weights @ values))
 
     def derivative(self, signal: FloatArray) -> FloatArray:
-        """Return ``2 w (1 - n_on / mu_on)``: the background is the best one already, so that its change does not count."""
+        """Return ``2 w (1 - n_on / mu_on)``: the background is the best one, so that its change does not count."""
         mu_on = np.maximum(self._predictions(signal)[0], TRUNCATION)
         slope = 2.0 - 2.0 * self.counts / mu_on
         return slope if self.weights is None else slope * self.weights

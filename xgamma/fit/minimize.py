@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from iminuit import Minuit
+from iminuit import Minuit  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from scipy import optimize
 
@@ -39,7 +39,7 @@ class Options:
     backend: Backend = "minuit"
     method: str | None = None
     strategy: int = 1
-    tol: float = 0.1
+    tol: float = 0.01
     covariance: str | None = "hesse"
     max_calls: int | None = None
 
@@ -102,16 +102,16 @@ def _minuit(problem: Problem, options: Options) -> Minimum:
         minuit.simplex(ncall=options.max_calls)
     else:
         minuit.migrad(ncall=options.max_calls)
-    if not minuit.valid and not _exhausted(minuit, objective, options):
+    if not minuit.valid and not _exhausted(minuit):
         # once more, slowly, from what was reached
         minuit.strategy = 2
         minuit.simplex(ncall=options.max_calls).migrad(ncall=options.max_calls)
     notes: list[str] = []
     if not minuit.valid:
-        notes.append(_complaint(minuit, objective, options))
+        notes.append(_complaint(minuit, objective))
     x = np.array(minuit.values, float)
     success = bool(minuit.valid)
-    deviance, x, stuck = _snap(objective, x, float(minuit.fval), np.array(minuit.errors, float))
+    deviance, x, stuck = _snap(objective, x, float(minuit.fval))
     covariance = None
     if options.covariance:
         covariance, note = _minuit_covariance(minuit, objective, x, stuck)
@@ -121,14 +121,14 @@ def _minuit(problem: Problem, options: Options) -> Minimum:
     return Minimum(x, deviance, success, tuple(notes), objective.calls, covariance)
 
 
-def _exhausted(minuit: Minuit, objective: Objective, options: Options) -> bool:
+def _exhausted(minuit: Minuit) -> bool:
     fmin = minuit.fmin
     return bool(fmin is None or fmin.has_reached_call_limit)
 
 
-def _complaint(minuit: Minuit, objective: Objective, options: Options) -> str:
+def _complaint(minuit: Minuit, objective: Objective) -> str:
     fmin = minuit.fmin
-    if _exhausted(minuit, objective, options):
+    if _exhausted(minuit):
         return f"the fit has not converged after {objective.calls} evaluations: raise max_calls, or start closer"
     assert fmin is not None
     if fmin.is_above_max_edm:
@@ -163,7 +163,9 @@ def _scipy(problem: Problem, options: Options) -> Minimum:
     method = options.method or "L-BFGS-B"
     limited = bool(np.any(np.isfinite(problem.lower)) or np.any(np.isfinite(problem.upper)))
     if limited and not SCIPY_METHODS[method]:
-        named = [n for n, a, b in zip(problem.names, problem.lower, problem.upper, strict=True) if np.isfinite([a, b]).any()]
+        named = [
+            n for n, a, b in zip(problem.names, problem.lower, problem.upper, strict=True) if np.isfinite([a, b]).any()
+        ]
         msg = f"method={method!r} knows no limits, but {named} have some; take 'L-BFGS-B', or remove the limits"
         raise ValueError(msg)
     objective = Objective(problem)
@@ -185,7 +187,7 @@ def _scipy(problem: Problem, options: Options) -> Minimum:
     if not success or _spent(objective, options):
         success = False
         notes.append(f"the fit has not converged after {objective.calls} evaluations: {found.message}")
-    deviance, x, stuck = _snap(objective, x, deviance, steps)
+    deviance, x, stuck = _snap(objective, x, deviance)
     covariance = None
     if options.covariance:
         covariance, note = _own_covariance(objective, x, steps, stuck)
@@ -211,7 +213,7 @@ def _run_scipy(
         moves = DERIVATIVE * np.eye(y.size)
         return np.array([function(y + move) - function(y - move) for move in moves]) / (2.0 * DERIVATIVE)
 
-    arguments: dict[str, Any] = {"method": method, "tol": 1e-3 * GAIN * options.tol / 0.1}
+    arguments: dict[str, Any] = {"method": method, "tol": 1e-2 * GAIN * options.tol}
     if limited:
         arguments["bounds"] = optimize.Bounds((problem.lower - x) / steps, (problem.upper - x) / steps)
     if method in ("L-BFGS-B", "TNC", "SLSQP", "trust-constr", "BFGS", "CG"):
@@ -219,7 +221,9 @@ def _run_scipy(
     if options.max_calls is not None:
         left = max(1, options.max_calls - objective.calls)
         per_call = 1 + 2 * x.size if "jac" in arguments else 1
-        name = {"L-BFGS-B": "maxfun", "TNC": "maxfun", "Nelder-Mead": "maxfev", "Powell": "maxfev"}.get(method, "maxiter")
+        name = {"L-BFGS-B": "maxfun", "TNC": "maxfun", "Nelder-Mead": "maxfev", "Powell": "maxfev"}.get(
+            method, "maxiter"
+        )
         arguments["options"] = {name: max(1, left // per_call)}
     return optimize.minimize(function, np.zeros(x.size), **arguments)
 
@@ -267,9 +271,7 @@ def _indefinite(
     return f"the covariance is not positive definite: the data do not tell {culprits}; freeze or link some of them"
 
 
-def _snap(
-    objective: Objective, x: FloatArray, deviance: float, steps: FloatArray
-) -> tuple[float, FloatArray, NDArray[np.bool_]]:
+def _snap(objective: Objective, x: FloatArray, deviance: float) -> tuple[float, FloatArray, NDArray[np.bool_]]:
     """Put parameters that lean against a limit onto it."""
     problem, stuck = objective.problem, np.zeros(x.size, bool)
     x = np.clip(x, problem.lower, problem.upper)
@@ -289,7 +291,8 @@ def _snap(
 
 def _limit_notes(problem: Problem, x: FloatArray, stuck: NDArray[np.bool_]) -> list[str]:
     return [
-        f"{problem.names[i]} sits at its limit {x[i] * problem.scale[i]:g} and has no error" for i in np.flatnonzero(stuck)
+        f"{problem.names[i]} sits at its limit {x[i] * problem.scale[i]:g} and has no error"
+        for i in np.flatnonzero(stuck)
     ]
 
 

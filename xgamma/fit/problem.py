@@ -92,6 +92,7 @@ class Objective:
         self.problem, self.calls = problem, 0
 
     def __call__(self, x: FloatArray) -> float:
+        """Return the deviance."""
         self.calls += 1
         return self.problem.deviance(x)
 

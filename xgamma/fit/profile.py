@@ -93,7 +93,7 @@ def confidence_interval(
 
 
 def _minos(problem: Problem, options: Options, name: str, sigma: float) -> tuple[float, float, list[str], int]:
-    minuit = minuit_of(problem, replace(options, tol=min(options.tol, 0.01)))
+    minuit = minuit_of(problem, options)
     minuit.migrad()
     # iminuit takes numbers below one as probabilities, others as standard deviations
     minuit.minos(name, cl=sigma if sigma >= 1 else float(chi2.cdf(sigma**2, 1)))
@@ -118,27 +118,30 @@ def _roots(
     problem: Problem, options: Options, name: str, best: float, sigma: float
 ) -> tuple[float, float, list[str], int]:
     place = problem.names.index(name)
-    scale, start = float(problem.scale[place]), float(problem.start[place])
+    scale, start, step = (float(v[place]) for v in (problem.scale, problem.start, problem.steps))
     quiet = replace(options, covariance=None)
     calls, notes, ends = 0, [], []
+
+    def rise(x: float) -> float:
+        nonlocal calls
+        found = minimize(problem.fixed(**{name: x * scale}), quiet)
+        calls += found.calls
+        return found.deviance - best - sigma**2
+
     for side, sign, limit in (("lower", -1.0, problem.lower[place]), ("upper", 1.0, problem.upper[place])):
-        nearest = problem
-
-        def rise(distance: float, sign: float = sign) -> float:
-            nonlocal calls, nearest
-            found = minimize(nearest.fixed(**{name: (start + sign * distance) * scale}), quiet)
-            calls += found.calls
-            return found.deviance - best - sigma**2
-
-        room = abs(limit - start)
-        far = min(sigma * float(problem.steps[place]), room)
-        while rise(far) < 0 and far < room and far < REACH * problem.steps[place]:
+        room = abs(float(limit) - start)
+        far = min(sigma * step, room)
+        end = rise(start + sign * far)
+        while end < 0 and far < min(room, REACH * step):
             far = min(2.0 * far, room)
-        if rise(far) < 0:
+            end = rise(start + sign * far)
+        if end < 0:
             ends.append(np.nan)
-            notes.append(f"the {side} end lies beyond the limit of {name}" if far >= room else f"the {side} end was not found")
+            beyond = f"the {side} end lies beyond the limit of {name}"
+            notes.append(beyond if far >= room else f"the {side} end was not found")
             continue
-        ends.append(float(brentq(rise, 0.0, far, rtol=1e-8)) * scale)
+        root = brentq(rise, start, start + sign * far, xtol=1e-7 * step)
+        ends.append(abs(float(root) - start) * scale)
     return ends[0], ends[1], notes, calls
 
 
@@ -218,9 +221,7 @@ def surface(
         ``stat``, ``delta_stat`` (above the minimum), ``success``; and ``values`` of all free parameters.
     """
     dims = tuple(names[n] for n in scans)
-    coords: dict[str, Any] = {
-        names[n]: (names[n], v, {"units": units[n], "long_name": n}) for n, v in scans.items()
-    }
+    coords: dict[str, Any] = {names[n]: (names[n], v, {"units": units[n], "long_name": n}) for n, v in scans.items()}
     coords["parameter"] = "parameter", list(units)
     coords["unit"] = "parameter", list(units.values())
     variables = {
@@ -249,7 +250,7 @@ def contour(problem: Problem, options: Options, pair: tuple[str, str], rise: flo
         Number of points.
     """
     # MNCONTOUR takes the probability that belongs to the rise in two dimensions
-    minuit = minuit_of(problem, replace(options, tol=min(options.tol, 0.01)))
+    minuit = minuit_of(problem, options)
     minuit.migrad()
     points = np.asarray(minuit.mncontour(*pair, cl=float(chi2.cdf(rise, 2)), size=n), float)
     scale = np.array([problem.scale[problem.names.index(name)] for name in pair])

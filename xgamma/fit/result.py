@@ -188,9 +188,7 @@ class FitResult:
         p = self.free[name]
         return Confidence(name, p.value, errn, errp, p.unit, sigma, not notes, "; ".join(notes), calls)
 
-    def stat_profile(
-        self, parameter: str | Parameter, values: Any = None, *, reoptimize: bool = True
-    ) -> xr.Dataset:
+    def stat_profile(self, parameter: str | Parameter, values: Any = None, *, reoptimize: bool = True) -> xr.Dataset:
         """Return the likelihood profile of a parameter.
 
         Parameters
@@ -244,9 +242,9 @@ class FitResult:
         n
             Number of points.
         joint
-            False: the statistic has risen by ``sigma**2``, so that the contour's extent along each axis is the confidence
-            interval of that parameter alone (the pair lies inside in 39 % of cases for sigma = 1). True: the pair lies
-            inside as often as a single parameter in its interval of `sigma` (68 %, a rise of 2.30).
+            False: the statistic has risen by ``sigma**2``, so that the contour's extent along each axis is the
+            confidence interval of that parameter alone (the pair lies inside in 39 % of cases for sigma = 1). True: the
+            pair lies inside as often as a single parameter in its interval of `sigma` (68 %, a rise of 2.30).
 
         Returns
         -------

@@ -373,7 +373,8 @@ def prepare(cube: xr.Dataset | xr.DataArray) -> xr.Dataset:
             msg = f"variable {name!r} is of type {variable.dtype}, which files cannot hold{hint}"
             raise TypeError(msg)
         if kind in "UTO":
-            dataset[name] = variable.astype(object)
+            # labels and regions are few; neither format can stream text of unknown length
+            dataset[name] = variable.compute().astype(object)
     return encode_attrs(dataset)
 
 

@@ -390,7 +390,7 @@ def test_standard_deviations_must_be_positive(n_sigma):
     with pytest.raises(ValueError, match="significance="):
         norm_sensitivity(problem, n_sigma)
     with pytest.raises(ValueError, match="n_sigma="):
-        limit_from_scan(np.arange(3.0), np.arange(3.0), n_sigma)
+        limit_from_scan(np.arange(3.0), np.arange(3.0), n_sigma=n_sigma)
     with pytest.raises(ValueError, match="last dimension of bins"):
         cash_problem(1.0, 1.0, 1.0)
 
@@ -409,10 +409,18 @@ def test_a_limit_from_a_fine_scan_is_that_of_the_fit():
     problem = cash_problem(np.array([[3.0, 5.0], [0.0, 1.0]]), np.full((2, 2), 1.5), np.array([2.0, 1.0]))
     fit = fit_norm(problem, n_sigma_ul=2)
     norms = np.linspace(fit.norm.min() - 0.2, 6, 2000)
-    np.testing.assert_allclose(limit_from_scan(norms, scan_norm(problem, norms), 2), fit.norm_ul, rtol=1e-3)
-    assert np.isnan(limit_from_scan(norms[:2], np.zeros((1, 2)), 2)).all()  # too few
-    assert np.isnan(limit_from_scan(np.arange(5.0), np.full((1, 5), np.nan), 2)).all()
-    assert np.isnan(limit_from_scan(np.arange(5.0), -np.arange(5.0)[None], 2)).all()  # the minimum lies at the end
+    profile = scan_norm(problem, norms)
+    limits, better = limit_from_scan(norms, profile), limit_from_scan(norms, profile, fit.norm, fit.stat)
+    assert limits[0] == pytest.approx(fit.norm_ul[0], rel=1e-7)
+    assert limits[1] == pytest.approx(fit.norm_ul[1], abs=2 * (norms[1] - norms[0]))  # a corner between two norms
+    np.testing.assert_allclose(better, fit.norm_ul, rtol=1e-6)
+    coarse = np.geomspace(0.2, 5, 11)
+    limit = limit_from_scan(coarse, scan_norm(problem, coarse), fit.norm, fit.stat)
+    np.testing.assert_allclose(limit[0], fit.norm_ul[0], rtol=5e-4)
+    assert np.isnan(limit_from_scan(coarse[:6], profile[:, :6], fit.norm, fit.stat, n_sigma=20)).all()  # ends before
+    assert np.isnan(limit_from_scan(norms[:2], np.zeros((1, 2)))).all()  # too few
+    assert np.isnan(limit_from_scan(np.arange(5.0), np.full((1, 5), np.nan))).all()
+    assert np.isnan(limit_from_scan(np.arange(5.0), -np.arange(5.0)[None])).all()  # the minimum lies at the end
 
 
 def covered(fit, truth):

@@ -5,8 +5,8 @@ Many fits are solved at once, each over several bins, without a loop over fits. 
 that bracket the minimum are found first, by bisection over their numbers; the minimum is a corner itself, where the
 slope changes its sign there, or the root of a smooth function, found by Newton steps inside the bracket.
 
-This is numpy alone. Loops compiled by numba solve 10^6 fits several times faster, but importing and compiling costs more
-than two seconds before the first flux point, which numpy has after two milliseconds.
+This is numpy alone. Loops compiled by numba solve 10^6 fits several times faster, but importing and compiling costs
+more than two seconds before the first flux point, which numpy has after two milliseconds.
 """
 
 from __future__ import annotations

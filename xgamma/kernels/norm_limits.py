@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from xgamma.kernels.norm_problem import NormProblem, norm_statistic, wstat_state
 from xgamma.kernels.norm_terms import NormTerms
@@ -144,7 +145,13 @@ def _sensitivity(problem: NormProblem, half: float) -> np.ndarray:
     return find_root(equation, zero, outer, index, rtol=1e-13)
 
 
-def limit_from_scan(norms: np.ndarray, stat: np.ndarray, n_sigma: float) -> np.ndarray:
+def limit_from_scan(
+    norms: np.ndarray,
+    stat: np.ndarray,
+    best: np.ndarray | float = np.nan,
+    best_stat: np.ndarray | float = np.nan,
+    n_sigma: float = 2.0,
+) -> np.ndarray:
     """Return the upper limit that a scanned profile of the statistic implies.
 
     Parameters
@@ -153,14 +160,16 @@ def limit_from_scan(norms: np.ndarray, stat: np.ndarray, n_sigma: float) -> np.n
         Ascending norms of the scan, shape (j,) or (..., j).
     stat
         Statistic at these norms, shape (..., j).
+    best, best_stat
+        The fitted norm and its statistic, shape (...), which make the result more precise; NaN where not known.
     n_sigma
         Number of standard deviations of the limit.
 
     Returns
     -------
     numpy.ndarray
-        Shape (...). A cubic spline through the profile gives its minimum and where it has risen by ``n_sigma**2``
-        above that; NaN where the profile holds NaN, has fewer than three points, or ends before.
+        Shape (...). Cubic splines give the minimum of the profile, where it is not known, and where it has risen by
+        ``n_sigma**2``; NaN where the profile holds NaN, has fewer than three points, or ends before.
 
     Raises
     ------
@@ -170,31 +179,39 @@ def limit_from_scan(norms: np.ndarray, stat: np.ndarray, n_sigma: float) -> np.n
     Examples
     --------
     >>> norms = np.linspace(-1, 5, 25)
-    >>> float(limit_from_scan(norms, (norms - 1.0) ** 2 / 0.25, 2.0).round(6))
+    >>> float(limit_from_scan(norms, (norms - 1.0) ** 2 / 0.25).round(6))
     2.0
     """
     if not (np.isfinite(n_sigma) and n_sigma > 0):
         msg = f"n_sigma={n_sigma!r} must be a positive number of standard deviations"
         raise ValueError(msg)
     stat = np.asarray(stat, dtype=float)
-    norms = np.broadcast_to(np.asarray(norms, dtype=float), stat.shape)
-    limits = [
-        _limit(x, y, n_sigma**2)
-        for x, y in zip(norms.reshape(-1, norms.shape[-1]), stat.reshape(-1, stat.shape[-1]), strict=True)
-    ]
-    return np.array(limits).reshape(stat.shape[:-1])
+    fits, points = stat.shape[:-1], stat.shape[-1]
+    arrays = (np.broadcast_to(norms, stat.shape).reshape(-1, points), stat.reshape(-1, points))
+    single = tuple(np.broadcast_to(np.asarray(v, dtype=float), fits).ravel() for v in (best, best_stat))
+    limits = [_limit(x, y, a, b, n_sigma) for x, y, a, b in zip(*arrays, *single, strict=True)]
+    return np.array(limits, dtype=float).reshape(fits)
 
 
-def _limit(x: np.ndarray, y: np.ndarray, rise: float) -> float:
+def _limit(x: np.ndarray, y: np.ndarray, best: float, lowest: float, n_sigma: float) -> float:
     """Upper limit of one profile."""
-    from scipy.interpolate import CubicSpline
-
     if len(x) < 3 or not (np.isfinite(x).all() and np.isfinite(y).all()) or (np.diff(x) <= 0).any():
         return np.nan
-    spline = CubicSpline(x, y)
-    inner = spline.derivative().roots(extrapolate=False)
-    candidates = np.concatenate([inner[np.isfinite(inner)], x])
-    best = candidates[np.argmin(spline(candidates))]
-    roots = spline.solve(float(spline(best)) + rise, extrapolate=False)
+    if not (np.isfinite(best) and np.isfinite(lowest)):
+        spline = CubicSpline(x, y)
+        inner = spline.derivative().roots(extrapolate=False)
+        candidates = np.concatenate([inner[np.isfinite(inner)], x])
+        best = float(candidates[np.argmin(spline(candidates))])
+        lowest = float(spline(best))
+    if best not in x:
+        place = int(np.searchsorted(x, best))
+        x, y = np.insert(x, place, best), np.insert(y, place, lowest)
+    # the root of the rise is nearly a straight line
+    root = np.sign(x - best) * np.sqrt(np.maximum(y - lowest, 0.0))
+    # beside the minimum the root magnifies how precisely a minimiser has found it
+    use = (np.abs(root) > 0.2) | (x == best)
+    if use.sum() < 3:
+        return np.nan
+    roots = CubicSpline(x[use], root[use]).solve(n_sigma, extrapolate=False)
     above = roots[np.isfinite(roots) & (roots > best)]
     return float(above.min()) if len(above) else np.nan

@@ -56,7 +56,7 @@ def test_names_must_be_unique_and_things_models(models):
     with pytest.raises(ValueError, match="already a model 'vela'"):
         models["crab"] = source("vela")
     models["crab"] = source("crab")
-    with pytest.raises(TypeError, match="is not a model: give xgamma.SkyModel"):
+    with pytest.raises(TypeError, match=r"is not a model: give xgamma\.SkyModel"):
         models.append(PowerLawSpectralModel())
     with pytest.raises(KeyError, match="no model 'carb'; did you mean 'crab'"):
         models["carb"]
@@ -73,7 +73,13 @@ def test_names_of_parameters_are_full_and_distinct():
 def test_links(models):
     models.link("crab.index", "vela.index")
     assert models["vela"].spectral.index is models["crab"].spectral.index
-    assert models.parameters.names == ["crab.index", "crab.amplitude", "crab.reference", "vela.amplitude", "vela.reference"]
+    assert models.parameters.names == [
+        "crab.index",
+        "crab.amplitude",
+        "crab.reference",
+        "vela.amplitude",
+        "vela.reference",
+    ]
     assert list(models.to_table()["link"]) == ["crab.index", "", "", "crab.index", "", ""]
     models.unlink("vela.index")
     assert models["vela"].spectral.index is not models["crab"].spectral.index
@@ -175,7 +181,9 @@ def test_models_that_were_fitted_apart_bring_their_covariances():
 
 # ------------------------------------------------------------------ choices
 def test_select():
-    third = SkyModel(PowerLawSpectralModel() * PowerLawNormSpectralModel(), name="crab nebula", datasets_names=["fermi"])
+    third = SkyModel(
+        PowerLawSpectralModel() * PowerLawNormSpectralModel(), name="crab nebula", datasets_names=["fermi"]
+    )
     models = Models([source("crab"), source("vela"), third])
     models["vela"].datasets_names = ["hess"]
     assert models.select("crab").names == ["crab", "crab nebula"]

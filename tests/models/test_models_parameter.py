@@ -74,7 +74,9 @@ def test_what_is_set_later_is_checked_as_well(name, value, words):
 
 
 def test_another_unit_takes_limits_errors_and_scan_along():
-    parameter = Parameter("energy", 2.0, "TeV", min=1, max=5, error=0.5, scan_min=1.5, scan_max=3, scan_values=[1.0, 2.0])
+    parameter = Parameter(
+        "energy", 2.0, "TeV", min=1, max=5, error=0.5, scan_min=1.5, scan_max=3, scan_values=[1.0, 2.0]
+    )
     parameter.quantity = 3000 * u.GeV
     assert (parameter.value, parameter.unit) == (3000.0, "GeV")
     np.testing.assert_allclose([parameter.min, parameter.max, parameter.error], [1000, 5000, 500])
@@ -109,7 +111,10 @@ def test_at_limit():
 
 def test_repr_says_what_matters():
     parameter = Parameter("index", 2.0, "TeV", min=1, error=0.123, frozen=True, prior=GaussianPrior(2, 1))
-    assert repr(parameter) == "Parameter(index: 2 +- 0.12 TeV, min=1, frozen, prior=GaussianPrior(mu=2, sigma=1, unit='TeV'))"
+    assert (
+        repr(parameter)
+        == "Parameter(index: 2 +- 0.12 TeV, min=1, frozen, prior=GaussianPrior(mu=2, sigma=1, unit='TeV'))"
+    )
 
 
 # ------------------------------------------------------------------ several

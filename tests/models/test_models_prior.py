@@ -41,7 +41,9 @@ def test_values_of_gammapy(prior, value, expected):
 def test_densities_are_those_of_scipy(mu, sigma, eta, x):
     np.testing.assert_allclose(GaussianPrior(mu, sigma)(x), -2 * stats.norm(mu, sigma).logpdf(x), rtol=1e-9)
     general = stats.gennorm(1 / eta, loc=mu, scale=np.sqrt(2) * sigma)
-    np.testing.assert_allclose(GeneralizedGaussianPrior(mu, sigma, eta)(x), -2 * general.logpdf(x), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(
+        GeneralizedGaussianPrior(mu, sigma, eta)(x), -2 * general.logpdf(x), rtol=1e-7, atol=1e-9
+    )
     y = np.exp(x / 4)
     expected = -2 * stats.lognorm(sigma, scale=np.exp(mu)).logpdf(y)
     np.testing.assert_allclose(LogNormalPrior(mu, sigma)(y), expected, rtol=1e-9, atol=1e-9)
@@ -77,18 +79,20 @@ def test_units_of_the_numbers_and_of_the_parameter():
     prior = GaussianPrior("2e-12 cm-2 s-1 TeV-1", "1e-15 cm-2 s-1 GeV-1")
     assert (prior.mu, prior.sigma) == (2e-12, pytest.approx(1e-12))
     parameter = Parameter("amplitude", 3e-15, "cm-2 s-1 GeV-1", prior=prior)
-    assert parameter.prior_stat() == pytest.approx(prior(3e-12))
+    # numbers and density in the unit of the parameter
+    np.testing.assert_allclose([parameter.prior.mu, parameter.prior.sigma], [2e-15, 1e-15])
+    assert parameter.prior_stat() == pytest.approx(prior(3e-12) + 2 * np.log(1e-3))
     with pytest.raises(u.UnitConversionError, match="the prior of energy is in"):
         Parameter("energy", "1 TeV", prior=prior)
 
 
-def test_a_prior_without_unit_takes_that_of_its_parameter_and_keeps_it():
+def test_a_prior_without_unit_takes_that_of_its_parameter_and_follows_it():
     parameter = Parameter("energy", "2 TeV")
     parameter.prior = GaussianPrior(1.0, 0.5)
     before = parameter.prior_stat()
     parameter.quantity = "2000 GeV"
-    assert parameter.prior.unit == "TeV"
-    assert parameter.prior_stat() == pytest.approx(before)
+    assert parameter.prior == GaussianPrior(1000.0, 500.0, unit="GeV")
+    assert parameter.prior_stat() == pytest.approx(before + 2 * np.log(1e3))
 
 
 @given(factor=st.floats(1e-3, 1e3))

@@ -155,7 +155,7 @@ class Parameter:
     def quantity(self) -> u.Quantity:
         """The value with its unit; set it with a quantity or text in any unit of the same kind.
 
-        In another unit, limits, error and scan settings follow.
+        In another unit, limits, error, prior and scan settings follow.
         """
         return self.value * u.Unit(self.unit)
 
@@ -174,6 +174,8 @@ class Parameter:
                 object.__setattr__(self, name, getattr(self, name) * factor)
             if self.scan_values is not None:
                 self.scan_values = self.scan_values * factor
+            if self.prior is not None:
+                object.__setattr__(self, "prior", self.prior.to(unit))
         object.__setattr__(self, "unit", unit)
         self.value = number
 

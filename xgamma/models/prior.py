@@ -104,7 +104,7 @@ class Prior:
         return cls(**numbers, weight=weight)
 
     def bound(self, unit: str, name: str = "parameter") -> Self:
-        """Return the prior of a parameter in a unit.
+        """Return the prior of a parameter, in the unit of the parameter.
 
         Parameters
         ----------
@@ -118,15 +118,13 @@ class Prior:
         astropy.units.UnitConversionError
             If the prior is in a unit of another kind.
         """
-        if self.unit is None:
-            return replace(self, unit=unit)
-        if not u.Unit(self.unit).is_equivalent(unit):
+        if self.unit is not None and not u.Unit(self.unit).is_equivalent(unit):
             msg = f"the prior of {name} is in {self.unit!r}, which cannot be converted to {unit!r}"
             raise u.UnitConversionError(msg)
-        return self
+        return self.to(unit)
 
     def to(self, unit: str) -> Self:
-        """Return the same prior with its numbers in another unit."""
+        """Return the same prior with its numbers in another unit; its density is per that unit then."""
         if self.unit is None or self.unit == unit:
             return replace(self, unit=unit)
         return replace(self, unit=unit, **self._scaled(float(u.Unit(self.unit).to(unit))))

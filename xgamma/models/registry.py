@@ -10,7 +10,10 @@ __all__ = ["find_class", "nearest", "register", "tags"]
 
 #: Modules of this package that hold models; they are imported when a type is first looked up.
 MODULES: dict[str, tuple[str, ...]] = {
-    "spectral": ("power_law", "norm", "broken", "cutoff", "log_parabola", "template", "compound"),
+    "spectral": (
+        *("power_law", "broken", "cutoff", "log_parabola", "norm", "gaussian", "template", "ebl", "naima", "reference"),
+        "compound",
+    ),
     "spatial": (),
     "temporal": (),
     "prior": ("prior",),

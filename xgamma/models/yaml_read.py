@@ -95,7 +95,7 @@ class Reader:
         if isinstance(value, Mapping) and set(value) == {"data", "unit"}:
             with located(f"{where}, {key}"):
                 return u.Quantity(np.asarray(value["data"], float), value["unit"] or "")
-        if isinstance(value, Mapping) and "type" in value:
+        if kind and isinstance(value, Mapping) and "type" in value:
             return self.component(kind, value, f"{where}, {key}")
         if key == "filename":
             return self._path(str(value))

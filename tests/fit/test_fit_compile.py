@@ -58,7 +58,9 @@ def test_exact_energies_take_the_overlap_of_the_bins():
 
 
 def test_edges_that_differ_in_the_last_digits_make_no_bins():
-    axes = Axes(np.array([1.0]), np.array([2.0]), np.array([1.0, 2.0 * (1 - 1e-15)]), np.array([2.0 * (1 - 1e-15), 4.0]))
+    axes = Axes(
+        np.array([1.0]), np.array([2.0]), np.array([1.0, 2.0 * (1 - 1e-15)]), np.array([2.0 * (1 - 1e-15), 4.0])
+    )
     assert intersections(axes)[0].tolist() == [0]
 
 
@@ -97,7 +99,7 @@ def test_what_is_remembered_changes_nothing():
     warm = compile_likelihood(cube(), models)
     rng = np.random.default_rng(3)
     start = models.parameters.values
-    points = [start * (1 + 0.1 * rng.standard_normal(start.size) * rng.integers(0, 2, start.size)) for _ in range(40)]
+    points = [start * (1 + 0.1 * rng.standard_normal(start.size) * rng.integers(0, 2, start.size)) for _ in range(15)]
     fresh = [compile_likelihood(cube(), models).deviance(p) for p in points]
     assert [warm.deviance(p) for p in points] == pytest.approx(fresh, rel=1e-12)
     # and again, now that all has been seen
@@ -333,7 +335,9 @@ def test_models_that_are_not_for_spectra():
 
 
 def test_a_model_of_no_dataset_is_named():
-    with pytest.warns(UserWarning, match=r"model 'other' belongs to \['mars'\], none of the datasets \['simulated', '11'"):
+    with pytest.warns(
+        UserWarning, match=r"model 'other' belongs to \['mars'\], none of the datasets \['simulated', '11'"
+    ):
         compile_likelihood(cube(), [source(), source("other", datasets_names="mars")])
 
 

@@ -66,7 +66,9 @@ def test_wstat_is_the_profile_over_the_background():
             best = poisson.logpmf(n, n) + poisson.logpmf(m, m)
             return -2 * (poisson.logpmf(n, s + a * b) + poisson.logpmf(m, b) - best)
 
-        brute = min(minimize_scalar(ratio, bounds=(1e-12, 60), method="bounded", options={"xatol": 1e-10}).fun, ratio(1e-12))
+        brute = min(
+            minimize_scalar(ratio, bounds=(1e-12, 60), method="bounded", options={"xatol": 1e-10}).fun, ratio(1e-12)
+        )
         assert found == pytest.approx(brute, abs=1e-8)
 
 
@@ -87,13 +89,17 @@ def test_deviance_and_constant_are_the_sum_of_the_bins(statistic):
 def test_derivative_against_differences(statistic):
     signal = SIGNAL + 0.2
     step = 1e-5
-    expected = [(statistic.deviance(signal + d) - statistic.deviance(signal - d)) / (2 * step) for d in step * np.eye(7)]
+    expected = [
+        (statistic.deviance(signal + d) - statistic.deviance(signal - d)) / (2 * step) for d in step * np.eye(7)
+    ]
     np.testing.assert_allclose(statistic.derivative(signal), expected, atol=1e-7)
 
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 1000), st.integers(0, 1000), st.floats(1e-3, 10), st.floats(0, 1e3)), min_size=1, max_size=6
+        st.tuples(st.integers(0, 1000), st.integers(0, 1000), st.floats(1e-3, 10), st.floats(0, 1e3)),
+        min_size=1,
+        max_size=6,
     )
 )
 def test_the_fast_wstat_is_that_of_the_kernel(bins):

@@ -28,6 +28,8 @@ MINUIT_METHODS = ("migrad", "simplex")
 AT_LIMIT = 1e-4
 #: Part of the step of a unit change that derivatives are taken over.
 DERIVATIVE = 1e-3
+#: Ratio of the axes' squares of a covariance that is looked at twice, and a rise along the longest that is none.
+CONDITION, FLAT = 1e-4, 0.2
 #: A second run of a scipy minimiser, with steps of the minimum's own scale, that gains less than this ends it.
 GAIN = 1e-7
 
@@ -144,18 +146,15 @@ def _minuit_covariance(
     for i in np.flatnonzero(stuck):
         minuit.values[i] = x[i]
         minuit.fixed[i] = True
-    result = np.zeros((x.size, x.size))
     rest = np.flatnonzero(~stuck)
     if not rest.size:
-        return result, []
+        return np.zeros((x.size, x.size)), []
     minuit.hesse()
     fmin = minuit.fmin
     good = fmin is not None and fmin.has_covariance and fmin.has_posdef_covar and not fmin.has_made_posdef_covar
     if not good or minuit.covariance is None:
-        result[np.ix_(rest, rest)] = np.nan
-        return result, [_indefinite(objective, x, rest, np.array(minuit.errors, float))]
-    result[np.ix_(rest, rest)] = np.asarray(minuit.covariance, float)[np.ix_(rest, rest)]
-    return result, []
+        return _whole(x, rest, None), [_indefinite(objective, x, rest, np.array(minuit.errors, float))]
+    return _checked(objective, x, rest, np.asarray(minuit.covariance, float)[np.ix_(rest, rest)])
 
 
 # ------------------------------------------------------------------ scipy
@@ -232,16 +231,13 @@ def _own_covariance(
     objective: Objective, x: FloatArray, steps: FloatArray, stuck: NDArray[np.bool_]
 ) -> tuple[FloatArray, list[str]]:
     """Covariance from numerical second derivatives; parameters at their limits are left out and have none."""
-    result = np.zeros((x.size, x.size))
     rest = np.flatnonzero(~stuck)
     if not rest.size:
-        return result, []
+        return np.zeros((x.size, x.size)), []
     matrix = _hessian(objective, x, rest, steps)
     if degenerate(matrix, tuple("" for _ in rest)):
-        result[np.ix_(rest, rest)] = np.nan
-        return result, [_indefinite(objective, x, rest, steps, matrix)]
-    result[np.ix_(rest, rest)] = covariance_of_hessian(matrix)
-    return result, []
+        return _whole(x, rest, None), [_indefinite(objective, x, rest, steps, matrix)]
+    return _checked(objective, x, rest, covariance_of_hessian(matrix))
 
 
 # ------------------------------------------------------------------ both
@@ -261,6 +257,40 @@ def _hessian(objective: Objective, x: FloatArray, rest: NDArray[np.intp], steps:
     return hessian(function, x[rest], units[rest])
 
 
+def _whole(x: FloatArray, rest: NDArray[np.intp], covariance: FloatArray | None) -> FloatArray:
+    """Covariance of all parameters from that of some: NaN where there is none, 0 for the others."""
+    result = np.zeros((x.size, x.size))
+    result[np.ix_(rest, rest)] = np.nan if covariance is None else covariance
+    return result
+
+
+def _checked(
+    objective: Objective, x: FloatArray, rest: NDArray[np.intp], covariance: FloatArray
+) -> tuple[FloatArray, list[str]]:
+    """Look whether the function rises along the longest axis of a covariance, where that is very long.
+
+    Rounding makes a direction without any curvature look like one with a little; what the covariance claims is then
+    found wrong one standard deviation away, where the function ought to have risen by one.
+    """
+    size = np.sqrt(np.diag(covariance))
+    lengths, axes = np.linalg.eigh(covariance / np.outer(size, size))
+    if lengths[0] > CONDITION * lengths[-1]:
+        return _whole(x, rest, covariance), []
+    move = np.zeros(x.size)
+    move[rest] = axes[:, -1] * np.sqrt(lengths[-1]) * size
+    lower, upper = objective.problem.lower, objective.problem.upper
+    here = objective(x)
+    rise = max(objective(np.clip(x + side * move, lower, upper)) - here for side in (-1.0, 1.0))
+    if rise > FLAT:
+        return _whole(x, rest, covariance), []
+    names = [objective.problem.names[i] for i, part in zip(rest, axes[:, -1], strict=True) if abs(part) > 0.1]
+    return _whole(x, rest, None), [_untold(names)]
+
+
+def _untold(names: list[str]) -> str:
+    return f"the covariance is not positive definite: the data do not tell {names}; freeze or link some of them"
+
+
 def _indefinite(
     objective: Objective, x: FloatArray, rest: NDArray[np.intp], steps: FloatArray, matrix: FloatArray | None = None
 ) -> str:
@@ -268,7 +298,7 @@ def _indefinite(
     names = tuple(objective.problem.names[i] for i in rest)
     matrix = _hessian(objective, x, rest, steps) if matrix is None else matrix
     culprits = degenerate(matrix, names) or list(names)
-    return f"the covariance is not positive definite: the data do not tell {culprits}; freeze or link some of them"
+    return _untold(culprits)
 
 
 def _snap(objective: Objective, x: FloatArray, deviance: float) -> tuple[float, FloatArray, NDArray[np.bool_]]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from xgamma.analysis.analysis import Analysis
     from xgamma.analysis.config import Config, read_config
     from xgamma.background.per_run import AdaptiveRingBackground, RingBackground
+    from xgamma.background.phase import PhaseBackground
+    from xgamma.background.reflected import ReflectedRegions, WobbleRegions
     from xgamma.background.ring import adaptive_ring_background, ring_background
     from xgamma.coords.bins import energy_axis
     from xgamma.coords.cutout import cutout
@@ -27,15 +29,64 @@ if TYPE_CHECKING:
     from xgamma.dl3.observation import Observation
     from xgamma.dl3.store import Observations, Store, open_store
     from xgamma.estimators.excess import excess_map
+    from xgamma.estimators.sed import recompute_ul, to_sed_type
     from xgamma.estimators.significance import significance_distribution
+    from xgamma.fit.fit import fit
+    from xgamma.fit.predict import npred, npred_background, npred_signal
+    from xgamma.fit.result import FitResult
     from xgamma.io.cube import open_cube, write_cube
     from xgamma.io.describe import describe
     from xgamma.io.fits_map import read_map
     from xgamma.io.fits_write import write_map
+    from xgamma.io.flux_tables import read_flux_points
+    from xgamma.io.ogip import read_ogip
+    from xgamma.io.ogip_write import to_ogip
     from xgamma.io.sample import sample_path
     from xgamma.irf.read import read_irf
+    from xgamma.models.broken import BrokenPowerLawSpectralModel, SmoothBrokenPowerLawSpectralModel
+    from xgamma.models.compound import CompoundSpectralModel
+    from xgamma.models.cutoff import (
+        ExpCutoffPowerLaw3FGLSpectralModel,
+        ExpCutoffPowerLawSpectralModel,
+        SuperExpCutoffPowerLaw3FGLSpectralModel,
+        SuperExpCutoffPowerLaw4FGLDR3SpectralModel,
+        SuperExpCutoffPowerLaw4FGLSpectralModel,
+    )
+    from xgamma.models.ebl import EBLAbsorptionNormSpectralModel
+    from xgamma.models.gaussian import GaussianSpectralModel, LogGaussianSpectralModel
+    from xgamma.models.log_parabola import (
+        LogParabola2SpectralModel,
+        LogParabolaNormSpectralModel,
+        LogParabolaSpectralModel,
+    )
+    from xgamma.models.models import Models
+    from xgamma.models.naima import NaimaSpectralModel
+    from xgamma.models.norm import (
+        ExpCutoffPowerLawNormSpectralModel,
+        PiecewiseNormSpectralModel,
+        PowerLawNormSpectralModel,
+        ScaleSpectralModel,
+    )
+    from xgamma.models.parameter import Parameter
+    from xgamma.models.power_law import ConstantSpectralModel, PowerLaw2SpectralModel, PowerLawSpectralModel
+    from xgamma.models.prior import (
+        GaussianPrior,
+        GeneralizedGaussianPrior,
+        LogNormalPrior,
+        LogUniformPrior,
+        UniformPrior,
+    )
+    from xgamma.models.reference import (
+        MeyerCrabSpectralModel,
+        create_cosmic_ray_spectral_model,
+        create_crab_spectral_model,
+    )
+    from xgamma.models.sky_model import SkyModel
+    from xgamma.models.template import TemplateNDSpectralModel, TemplateSpectralModel
     from xgamma.plot.distribution import plot_significance_distribution
+    from xgamma.plot.sed import plot_sed, plot_spectral_model
     from xgamma.plot.sky import plot_map, plot_mask, plot_panels
+    from xgamma.plot.spectrum import plot_off_regions, plot_spectrum
     from xgamma.plot.strip import plot_strip
     from xgamma.reduction.info import info
     from xgamma.reduction.plan import plan_survey
@@ -52,14 +103,53 @@ if TYPE_CHECKING:
 _NAMES = {
     "AdaptiveRingBackground": "background.per_run",
     "Analysis": "analysis.analysis",
+    "BrokenPowerLawSpectralModel": "models.broken",
+    "CompoundSpectralModel": "models.compound",
     "Config": "analysis.config",
+    "ConstantSpectralModel": "models.power_law",
+    "EBLAbsorptionNormSpectralModel": "models.ebl",
+    "ExpCutoffPowerLaw3FGLSpectralModel": "models.cutoff",
+    "ExpCutoffPowerLawNormSpectralModel": "models.norm",
+    "ExpCutoffPowerLawSpectralModel": "models.cutoff",
+    "FitResult": "fit.result",
+    "GaussianPrior": "models.prior",
+    "GaussianSpectralModel": "models.gaussian",
+    "GeneralizedGaussianPrior": "models.prior",
+    "LogGaussianSpectralModel": "models.gaussian",
+    "LogNormalPrior": "models.prior",
+    "LogParabola2SpectralModel": "models.log_parabola",
+    "LogParabolaNormSpectralModel": "models.log_parabola",
+    "LogParabolaSpectralModel": "models.log_parabola",
+    "LogUniformPrior": "models.prior",
+    "MeyerCrabSpectralModel": "models.reference",
+    "Models": "models.models",
+    "NaimaSpectralModel": "models.naima",
     "Observation": "dl3.observation",
     "Observations": "dl3.store",
+    "Parameter": "models.parameter",
+    "PhaseBackground": "background.phase",
+    "PiecewiseNormSpectralModel": "models.norm",
+    "PowerLaw2SpectralModel": "models.power_law",
+    "PowerLawNormSpectralModel": "models.norm",
+    "PowerLawSpectralModel": "models.power_law",
+    "ReflectedRegions": "background.reflected",
     "RingBackground": "background.per_run",
+    "ScaleSpectralModel": "models.norm",
+    "SkyModel": "models.sky_model",
+    "SmoothBrokenPowerLawSpectralModel": "models.broken",
     "Store": "dl3.store",
+    "SuperExpCutoffPowerLaw3FGLSpectralModel": "models.cutoff",
+    "SuperExpCutoffPowerLaw4FGLDR3SpectralModel": "models.cutoff",
+    "SuperExpCutoffPowerLaw4FGLSpectralModel": "models.cutoff",
+    "TemplateNDSpectralModel": "models.template",
+    "TemplateSpectralModel": "models.template",
+    "UniformPrior": "models.prior",
+    "WobbleRegions": "background.reflected",
     "adaptive_ring_background": "background.ring",
     "check_store": "dl3.check",
     "containment_rad_axis": "reduction.rad",
+    "create_cosmic_ray_spectral_model": "models.reference",
+    "create_crab_spectral_model": "models.reference",
     "cutout": "coords.cutout",
     "decode": "coords.sky",
     "describe": "io.describe",
@@ -68,19 +158,30 @@ _NAMES = {
     "encode": "coords.sky",
     "energy_axis": "coords.bins",
     "excess_map": "estimators.excess",
+    "fit": "fit.fit",
     "info": "reduction.info",
+    "npred": "fit.predict",
+    "npred_background": "fit.predict",
+    "npred_signal": "fit.predict",
     "open_cube": "io.cube",
     "open_store": "dl3.store",
     "plan_survey": "reduction.plan",
     "plot_map": "plot.sky",
     "plot_mask": "plot.sky",
+    "plot_off_regions": "plot.spectrum",
     "plot_panels": "plot.sky",
+    "plot_sed": "plot.sed",
     "plot_significance_distribution": "plot.distribution",
+    "plot_spectral_model": "plot.sed",
+    "plot_spectrum": "plot.spectrum",
     "plot_strip": "plot.strip",
     "read_config": "analysis.config",
+    "read_flux_points": "io.flux_tables",
     "read_irf": "irf.read",
     "read_map": "io.fits_map",
+    "read_ogip": "io.ogip",
     "rebin": "reduction.rebin",
+    "recompute_ul": "estimators.sed",
     "reduce": "reduction.survey",
     "region_grid": "coords.grid",
     "region_mask": "coords.regions",
@@ -97,6 +198,8 @@ _NAMES = {
     "solid_angle": "coords.grid",
     "stack": "reduction.stack",
     "to_image": "reduction.rebin",
+    "to_ogip": "io.ogip_write",
+    "to_sed_type": "estimators.sed",
     "write_cube": "io.cube",
     "write_map": "io.fits_write",
     "write_survey": "reduction.production",
@@ -105,14 +208,53 @@ _NAMES = {
 __all__ = [
     "AdaptiveRingBackground",
     "Analysis",
+    "BrokenPowerLawSpectralModel",
+    "CompoundSpectralModel",
     "Config",
+    "ConstantSpectralModel",
+    "EBLAbsorptionNormSpectralModel",
+    "ExpCutoffPowerLaw3FGLSpectralModel",
+    "ExpCutoffPowerLawNormSpectralModel",
+    "ExpCutoffPowerLawSpectralModel",
+    "FitResult",
+    "GaussianPrior",
+    "GaussianSpectralModel",
+    "GeneralizedGaussianPrior",
+    "LogGaussianSpectralModel",
+    "LogNormalPrior",
+    "LogParabola2SpectralModel",
+    "LogParabolaNormSpectralModel",
+    "LogParabolaSpectralModel",
+    "LogUniformPrior",
+    "MeyerCrabSpectralModel",
+    "Models",
+    "NaimaSpectralModel",
     "Observation",
     "Observations",
+    "Parameter",
+    "PhaseBackground",
+    "PiecewiseNormSpectralModel",
+    "PowerLaw2SpectralModel",
+    "PowerLawNormSpectralModel",
+    "PowerLawSpectralModel",
+    "ReflectedRegions",
     "RingBackground",
+    "ScaleSpectralModel",
+    "SkyModel",
+    "SmoothBrokenPowerLawSpectralModel",
     "Store",
+    "SuperExpCutoffPowerLaw3FGLSpectralModel",
+    "SuperExpCutoffPowerLaw4FGLDR3SpectralModel",
+    "SuperExpCutoffPowerLaw4FGLSpectralModel",
+    "TemplateNDSpectralModel",
+    "TemplateSpectralModel",
+    "UniformPrior",
+    "WobbleRegions",
     "adaptive_ring_background",
     "check_store",
     "containment_rad_axis",
+    "create_cosmic_ray_spectral_model",
+    "create_crab_spectral_model",
     "cutout",
     "decode",
     "describe",
@@ -121,19 +263,30 @@ __all__ = [
     "encode",
     "energy_axis",
     "excess_map",
+    "fit",
     "info",
+    "npred",
+    "npred_background",
+    "npred_signal",
     "open_cube",
     "open_store",
     "plan_survey",
     "plot_map",
     "plot_mask",
+    "plot_off_regions",
     "plot_panels",
+    "plot_sed",
     "plot_significance_distribution",
+    "plot_spectral_model",
+    "plot_spectrum",
     "plot_strip",
     "read_config",
+    "read_flux_points",
     "read_irf",
     "read_map",
+    "read_ogip",
     "rebin",
+    "recompute_ul",
     "reduce",
     "region_grid",
     "region_mask",
@@ -150,6 +303,8 @@ __all__ = [
     "solid_angle",
     "stack",
     "to_image",
+    "to_ogip",
+    "to_sed_type",
     "write_cube",
     "write_map",
     "write_survey",

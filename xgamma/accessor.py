@@ -78,12 +78,26 @@ class GammaDataset(_Accessor):
     # background
     ring_background = Function("background.ring:ring_background")
     adaptive_ring_background = Function("background.ring:adaptive_ring_background")
+    # models
+    fit = Function("fit.fit:fit")
+    npred = Function("fit.predict:npred")
+    npred_signal = Function("fit.predict:npred_signal")
+    npred_background = Function("fit.predict:npred_background")
     # estimators
     excess_map = Function("estimators.excess:excess_map")
+    flux_points = Function("estimators.flux_points:flux_points")
+    # flux points
+    to_sed_type = Function("estimators.sed:to_sed_type")
+    recompute_ul = Function("estimators.sed:recompute_ul")
+    to_table = Function("estimators.sed:to_table")
+    plot_sed = Function("plot.sed:plot_sed")
     # files
+    to_ogip = Function("io.ogip_write:to_ogip")
     to_zarr = Function("io.cube:to_zarr")
     to_netcdf = Function("io.cube:to_netcdf")
-    to_fits = Function("io.fits_write:to_fits")
+    to_fits = Function("estimators.files:to_fits")
     write = Function("io.cube:write_cube")
     # pictures
     peek = Function("plot.peek:peek_cube")
+    plot_spectrum = Function("plot.spectrum:plot_spectrum")
+    plot_off_regions = Function("plot.spectrum:plot_off_regions")

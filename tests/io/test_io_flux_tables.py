@@ -11,6 +11,7 @@ import xarray as xr
 from astropy.table import Table
 from astropy.time import Time, TimeDelta
 
+from xgamma.coords.bins import bin_axis
 from xgamma.io.flux_layout import flux_attrs, limit_flags, sed_type_of
 from xgamma.io.flux_tables import flux_points_from_table, read_flux_points
 from xgamma.io.flux_write import flux_points_table, write_flux_points
@@ -60,22 +61,15 @@ def full_points(outer=None):
         norm_scan=("scan", np.linspace(0.2, 5, 5), flux_attrs("norm_scan")), dataset=("dataset", ["hess", "magic"])
     )
     if outer == "time":
-        from xgamma.coords.bins import bin_axis
-
         axis = bin_axis("time", [0.0, 1800.0], [1700.0, 3600.0], "s", interp="lin", long_name="Time since J2000.0 (TT)")
         points = points.assign_coords(axis.coords)
     if outer == "region":
-        for name, values in (("distance", [0.05, 0.15]), ("distance_min", [0.0, 0.1]), ("distance_max", [0.1, 0.2])):
-            label = name if name == "distance" else f"{'lower' if name.endswith('min') else 'upper'} edge of distance"
-            points = points.assign_coords(
-                {
-                    name: (
-                        "region",
-                        values,
-                        {"units": "deg", "long_name": label.capitalize() if name == "distance" else label},
-                    )
-                }
-            )
+        for name, label, values in (
+            ("distance", "Distance", [0.05, 0.15]),
+            ("distance_min", "lower edge of distance", [0.0, 0.1]),
+            ("distance_max", "upper edge of distance", [0.1, 0.2]),
+        ):
+            points = points.assign_coords({name: ("region", values, {"units": "deg", "long_name": label})})
         points = points.assign_coords(region=("region", ["circle(1,2,0.1)", "annulus(1,2,0.1,0.2)"]))
     points.attrs = {
         "sed_type": "likelihood",
@@ -148,10 +142,8 @@ def test_limits_without_significance_are_points_without_value():
 
 
 def test_the_log_likelihood_counts_twice():
-    points = flux_points_from_table(
-        table("likelihood", loglike=[1.0, 2.0, 3.0], loglike_null=[4.0, 5.0, 6.0], norm_scan=np.tile(np.arange(4.0), (3, 1)),
-              dloglike_scan=-np.ones((3, 4)))
-    )  # fmt: skip
+    more = {"loglike": [1.0, 2.0, 3.0], "loglike_null": [4.0, 5.0, 6.0], "dloglike_scan": -np.ones((3, 4))}
+    points = flux_points_from_table(table("likelihood", norm_scan=np.tile(np.arange(4.0), (3, 1)), **more))
     np.testing.assert_allclose(points.stat, [2, 4, 6])
     np.testing.assert_allclose(points.stat_null, [8, 10, 12])
     np.testing.assert_allclose(points.stat_scan, np.array([[4.0], [6], [8]]) * np.ones(4))
@@ -201,7 +193,7 @@ def test_a_binned_time_series_of_gammapy_needs_energies():
     series["time_bin_size"] = TimeDelta([0.1, 0.2], format="jd", scale="tt")
     series["flux"] = [1e-11, 2e-11] * u.Unit("cm-2 s-1")
     series["counts"] = [[3.0, 1.0], [4.0, 2.0]]
-    with pytest.raises(ValueError, match="no energies.*energy_edges"):
+    with pytest.raises(ValueError, match=r"no energies.*energy_edges"):
         flux_points_from_table(series)
     points = flux_points_from_table(series, energy_edges=["1 TeV", "10 TeV"])
     np.testing.assert_allclose(points.flux, [[1e-11], [2e-11]])
@@ -312,8 +304,10 @@ def test_wrong_types_and_formats_say_what_exists():
         flux_points_from_table(source)
     with pytest.raises(ValueError, match="format='sed' is not known"):
         flux_points_from_table(source, format="sed")
+    profile = Table({"e_ref": [[1.0]] * u.TeV, "x_min": [0.0] * u.deg})
+    profile["dnde"] = [[1.0]] * u.Unit("TeV-1 cm-2 s-1")
     with pytest.raises(ValueError, match="needs the columns"):
-        flux_points_from_table(Table({"e_ref": [[1.0]] * u.TeV, "x_min": [0.0] * u.deg, "dnde": [[1.0]] * u.Unit("TeV-1 cm-2 s-1")}))  # fmt: skip
+        flux_points_from_table(profile)
     source = table()
     source.meta["UL_CONF"] = 2.0
     with pytest.raises(ValueError, match="UL_CONF"):

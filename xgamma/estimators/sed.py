@@ -75,15 +75,19 @@ def to_sed_type(points: xr.Dataset, sed_type: str, *, reference: Any = None) -> 
         return points
     factor = _factor(points, old, new)
     names = dict(zip(value_names(old), value_names(new), strict=True))
+    # variables alone: arithmetic of arrays would compute the bins of a chunked dataset
     converted = {}
     for before, after in names.items():
         if before in points:
-            value = points[before] * factor
-            converted[after] = value.transpose(*points[before].dims).assign_attrs(flux_attrs(after))
-    kept = points.drop_vars([n for n in names if n in points])
+            value = points[before].variable * factor
+            converted[after] = xr.Variable(
+                points[before].dims, value.transpose(*points[before].dims).data, flux_attrs(after)
+            )
+    kept = {str(n): v for n, v in points.data_vars.items() if n not in names}
     # values first, as they were
-    result = xr.Dataset(converted, coords=points.coords, attrs={**points.attrs, "sed_type": new})
-    return result.assign({str(n): v for n, v in kept.data_vars.items()})
+    result = points.drop_vars(list(points.data_vars)).assign(converted).assign(kept)
+    result.attrs = {**points.attrs, "sed_type": new}
+    return result
 
 
 def reference_fluxes(points: xr.Dataset | xr.DataArray, reference: Any) -> dict[str, xr.DataArray]:
@@ -125,9 +129,8 @@ def reference_fluxes(points: xr.Dataset | xr.DataArray, reference: Any) -> dict[
         flux[bins] = model.evaluate_integral(low[bins], high[bins], *values)
         eflux[bins] = ERG * np.asarray(model.evaluate_energy_flux(low[bins], high[bins], *values))
     found = {"ref_dnde": dnde, "ref_flux": flux, "ref_eflux": eflux, "ref_e2dnde": ERG * center**2 * dnde}
-    coords = {n: c for n, c in axis.coords.items() if n in ("energy", "energy_min", "energy_max")}
     return {
-        name: xr.DataArray(v, dims="energy", coords=coords, name=name, attrs=flux_attrs(name))
+        name: xr.DataArray(v, dims="energy", coords=axis.coords, name=name, attrs=flux_attrs(name))
         for name, v in found.items()
     }
 
@@ -162,30 +165,35 @@ def _with_reference(points: xr.Dataset, old: str, reference: Any) -> xr.Dataset:
     return points.assign(fluxes)
 
 
-def _factor(points: xr.Dataset, old: str, new: str) -> xr.DataArray:
+def _factor(points: xr.Dataset, old: str, new: str) -> xr.Variable:
     """Return what turns values of one type into those of another, dims (energy,) or those of the reference."""
-    square = ERG * points["energy"] ** 2
     if (old, new) == ("dnde", "e2dnde"):
-        return square.drop_attrs()
+        return _energy_squared(points)
     if (old, new) == ("e2dnde", "dnde"):
-        return (1.0 / square).drop_attrs()
-    return (_reference(points, new, old) / _reference(points, old, new)).drop_attrs()
+        return 1.0 / _energy_squared(points)
+    return _reference(points, new, old) / _reference(points, old, new)
 
 
-def _reference(points: xr.Dataset, sed_type: str, other: str) -> xr.DataArray:
+def _energy_squared(points: xr.Dataset) -> xr.Variable:
+    """Reference energies squared, in erg TeV."""
+    return xr.Variable("energy", ERG * axis_of(points, "energy").values ** 2)
+
+
+def _reference(points: xr.Dataset, sed_type: str, other: str) -> xr.Variable:
     """Return the flux of the reference spectrum in a SED type; norms are relative to it already."""
     if sed_type == "likelihood":
-        return xr.DataArray(1.0)
-    if sed_type in ("flux", "eflux") and not (points["energy_max"].values > points["energy_min"].values).all():
+        return xr.Variable((), 1.0)
+    axis = axis_of(points, "energy")  # knows the bins of a chunked dataset, too
+    if sed_type in ("flux", "eflux") and not (axis["energy_max"].values > axis["energy_min"].values).all():
         msg = f"{sed_type!r} is a sum over a bin of energy; these points have energies and no bins (e_min and e_max)"
         raise ValueError(msg)
     name = f"ref_{sed_type}"
     if name in points:
-        return points[name]
+        return points[name].variable
     if sed_type == "e2dnde" and "ref_dnde" in points:
-        return ERG * points["energy"] ** 2 * points["ref_dnde"]
+        return points["ref_dnde"].variable * _energy_squared(points)
     if sed_type == "dnde" and "ref_e2dnde" in points:
-        return points["ref_e2dnde"] / (ERG * points["energy"] ** 2)
+        return points["ref_e2dnde"].variable / _energy_squared(points)
     msg = (
         f"from {other!r} to or from {sed_type!r} needs the spectrum in the bins; these points hold no {name!r}: "
         "pass reference=, a spectral model or the index of a power law, for example reference=2.0"
@@ -267,23 +275,26 @@ def recompute_ul(points: xr.Dataset, n_sigma_ul: float = 2.0) -> xr.Dataset:
         msg = f"n_sigma_ul={n_sigma_ul!r} must be a positive number of standard deviations"
         raise ValueError(msg)
     value = value_names(old)[0]
-    to_value = xr.DataArray(1.0) if old == "likelihood" else _factor(points, "likelihood", old)
-    known = value in points and "stat" in points
-    unknown = xr.full_like(points["stat_scan"].isel(scan=0, drop=True), np.nan, dtype=float)
+    to_value = xr.Variable((), 1.0) if old == "likelihood" else _factor(points, "likelihood", old)
+    scan = points["stat_scan"].variable
+    best, stat = (xr.Variable((), np.nan),) * 2
+    if value in points and "stat" in points:
+        best, stat = points[value].variable / to_value, points["stat"].variable
     limit = xr.apply_ufunc(
         limit_from_scan,
-        points["norm_scan"],
-        points["stat_scan"],
-        points[value] / to_value if known else unknown,
-        points["stat"] if known else unknown,
+        points["norm_scan"].variable,
+        scan,
+        best,
+        stat,
         input_core_dims=[["scan"], ["scan"], [], []],
         kwargs={"n_sigma": n_sigma_ul},
         dask="parallelized",
         output_dtypes=[float],
     )
-    limit = limit * to_value
     name = value_names(old)[4]
-    result = points.assign({name: limit.transpose(*points["stat_scan"].dims[:-1]).assign_attrs(flux_attrs(name))})
+    dims = [d for d in scan.dims if d != "scan"]
+    limit = (limit * to_value).transpose(*dims)
+    result = points.assign({name: xr.Variable(dims, limit.data, flux_attrs(name))})
     result.attrs["n_sigma_ul"] = float(n_sigma_ul)
     return result
 

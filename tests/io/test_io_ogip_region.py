@@ -30,6 +30,7 @@ def spectrum() -> xr.Dataset:
     cube["mask_safe"] = "energy", rng.random(6) > 0.3, {"units": ""}
     cube["exposure"] = "energy_true", 1e12 * rng.random(8), {"units": "cm2 s"}
     cube["edisp"] = ("energy_true", "energy"), rng.random((8, 6)), {"units": ""}
+    cube["n_off_regions"] = (), 2, {"units": "", "long_name": "Number of off regions"}
     cube["livetime"] = (), 1581.25, {"units": "s"}
     cube["gti_start"] = "gti", [1e8], {"units": "s"}
     cube["gti_stop"] = "gti", [1e8 + 1600], {"units": "s"}
@@ -40,7 +41,6 @@ def spectrum() -> xr.Dataset:
         region_lon=((), 83.63, {**degrees, "long_name": "Right ascension of the region"}),
         region_lat=((), 22.01, {**degrees, "long_name": "Declination of the region"}),
         off_regions="\n".join(OFF),
-        n_off_regions=2,
     )
 
 
@@ -90,7 +90,7 @@ def test_a_weight_of_its_own_is_kept(spectrum, tmp_path):
 
 
 def test_runs_in_files_of_their_own(spectrum, tmp_path):
-    other = spectrum.assign_coords(obs=8, off_regions="", n_off_regions=0)
+    other = spectrum.assign_coords(obs=8, off_regions="").assign(n_off_regions=((), 0))
     runs = xr.concat([spectrum, other], "obs", coords="different", compat="equals")
     paths = to_fits(runs, tmp_path / "{obs}.fits")
     for path, run in zip(paths, (spectrum, other), strict=True):
@@ -99,7 +99,7 @@ def test_runs_in_files_of_their_own(spectrum, tmp_path):
 
 @pytest.mark.parametrize("name", ["runs.zarr", "runs.nc"])
 def test_stores(spectrum, tmp_path, name):
-    other = spectrum.assign_coords(obs=8, off_regions="", n_off_regions=0)
+    other = spectrum.assign_coords(obs=8, off_regions="").assign(n_off_regions=((), 0))
     runs = xr.concat([spectrum, other], "obs", coords="different", compat="equals")
     for cube in (runs, runs.chunk({"obs": 1}), spectrum):
         write_cube(cube, tmp_path / name, overwrite=True)

@@ -21,7 +21,7 @@ from xgamma.io.fits_axes import same_axis
 from xgamma.io.fits_extras import ATTRS_HDU
 from xgamma.io.fits_file import open_fits, read_column, read_values
 from xgamma.io.fits_map import MapHDU, find_maps, load_map
-from xgamma.io.fits_region import region_coords, split_region
+from xgamma.io.fits_region import region_coords, split_region, with_off_regions
 from xgamma.io.fits_time import reference_seconds
 from xgamma.io.fits_write import OFF_REGIONS, to_fits
 
@@ -173,8 +173,7 @@ class _Builder:
         if self.region is not None and "" not in self.grids:
             dataset = dataset.assign_coords(region_coords(self.region))
             if self.off_regions:
-                number = len(self.off_regions)
-                dataset = dataset.assign_coords(off_regions="\n".join(self.off_regions), n_off_regions=number)
+                dataset = with_off_regions(dataset, self.off_regions)
         return dataset
 
 
@@ -288,6 +287,7 @@ def _tables(dataset: xr.Dataset, path: str | os.PathLike[str], layouts: dict[str
             dataset.attrs.update(stored["attrs"])
             for key in ("coords", "variables"):
                 values = {n: ((), v["value"], v["attrs"]) for n, v in stored[key].items()}
+                dataset = dataset.drop_vars([n for n in values if n in dataset.variables])
                 dataset = dataset.assign_coords(values) if key == "coords" else dataset.assign(values)
         if "NAME" in hdus[0].header and stored.get("named", True):
             dataset.attrs = {"name": str(hdus[0].header["NAME"]), **dataset.attrs}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
+import xarray as xr
 from astropy.io import fits
 from astropy.table import QTable
 from astropy.units import UnitsWarning
@@ -22,7 +23,15 @@ from xgamma.kernels.sphere import separation, to_vectors
 if TYPE_CHECKING:
     from regions import PixelRegion, SkyRegion
 
-__all__ = ["join_regions", "read_region", "read_regions", "region_coords", "region_hdu", "split_region"]
+__all__ = [
+    "join_regions",
+    "read_region",
+    "read_regions",
+    "region_coords",
+    "region_hdu",
+    "split_region",
+    "with_off_regions",
+]
 
 #: Pixel size in degrees of the projection that a written region stands in.
 BINSIZE = 0.01
@@ -148,6 +157,18 @@ def region_coords(text: str) -> dict[str, Any]:
         "region_lon": ((), float(center.ra.deg), {**attrs, "long_name": "Right ascension of the region"}),
         "region_lat": ((), float(center.dec.deg), {**attrs, "long_name": "Declination of the region"}),
     }
+
+
+def with_off_regions(cube: xr.Dataset, texts: Sequence[str]) -> xr.Dataset:
+    """Add the regions in which the background of a spectrum was counted: their texts, and how many they are.
+
+    Examples
+    --------
+    >>> with_off_regions(xr.Dataset(), ["icrs;circle(1,1,0.5)", "icrs;circle(2,1,0.5)"]).n_off_regions.item()
+    2
+    """
+    attrs = {"units": "", "long_name": "Number of off regions"}
+    return cube.assign_coords(off_regions="\n".join(texts)).assign(n_off_regions=((), len(texts), attrs))
 
 
 def region_hdu(text: str | Sequence[str], name: str) -> fits.BinTableHDU:

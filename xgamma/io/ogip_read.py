@@ -15,9 +15,9 @@ from astropy.io import fits
 from xgamma.coords.bins import bin_axis
 from xgamma.io.attrs import from_json
 from xgamma.io.fits_cube import read_gti_hdu
-from xgamma.io.fits_extras import ATTRS_HDU
+from xgamma.io.fits_extras import ATTRS_HDU, GTI_VARIABLES
 from xgamma.io.fits_file import find_column, open_fits, read_column
-from xgamma.io.fits_region import join_regions, read_regions, region_coords
+from xgamma.io.fits_region import join_regions, read_regions, region_coords, with_off_regions
 from xgamma.io.ogip_counts import Counts, read_counts
 from xgamma.io.ogip_matrix import ResponseMatrix, read_matrix
 from xgamma.io.ogip_tables import Channels, channel_numbers, energy_bins, find_hdu, read_channels, same_energies
@@ -361,8 +361,17 @@ def _foreign(cube: xr.Dataset, pha: _Pha, off_regions: list[str], label: str, na
     if pha.regions:
         cube = cube.assign_coords(region_coords(join_regions(pha.regions)))
     if "counts_off" in cube and off_regions and off_regions != pha.regions:
-        cube = cube.assign_coords(off_regions="\n".join(off_regions), n_off_regions=len(off_regions))
+        cube = with_off_regions(cube, off_regions)
     return cube
+
+
+def _padded_times(cube: xr.Dataset, layout: dict[str, Any]) -> xr.Dataset:
+    """Good times padded with NaN as they were."""
+    names = [n for n in GTI_VARIABLES if n in layout.get("names", ())]
+    values = [np.asarray(cube[n].values) if n in cube else np.empty(0) for n in names]
+    missing = [max(layout.get("gti", 0) - len(v), 0) for v in values]
+    padded = {n: ("gti", np.append(v, [np.nan] * m)) for n, v, m in zip(names, values, missing, strict=True)}
+    return cube.drop_vars(GTI_VARIABLES, errors="ignore").assign(padded)
 
 
 def _own(cube: xr.Dataset, pha: _Pha, channels: Channels) -> xr.Dataset:
@@ -371,6 +380,7 @@ def _own(cube: xr.Dataset, pha: _Pha, channels: Channels) -> xr.Dataset:
     for name, said in layout.get("columns", {}).items():
         values = channels.ascending(pha.columns[name])
         cube[name] = ("energy", values.astype({"b": bool, "i": np.int64, "u": np.int64}.get(said["kind"], float)))
+    cube = _padded_times(cube, layout)
     cube = cube.drop_vars([n for n in cube.data_vars if n not in layout.get("names", cube.data_vars)])
     for name, axis in layout.get("axes", {}).items():
         names = [name, f"{name}_min", f"{name}_max"]

@@ -63,6 +63,7 @@ def stored_parts(
             "columns": columns,
             "axes": {n: _axis_numbers(a) for n, a in axes.items()},
             "place": dict(place),
+            "gti": int(piece.sizes.get("gti", 0)),
             "shared": shared,
         },
     }

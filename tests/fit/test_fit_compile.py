@@ -12,11 +12,13 @@ from xgamma.coords.bins import energy_axis
 from xgamma.fit.compile import compile_likelihood
 from xgamma.fit.cubes import named_cubes
 from xgamma.fit.fit import fit
+from xgamma.fit.problem import problem_of
 from xgamma.fit.response import Axes, intersections, response
 from xgamma.kernels.stats import wstat
 from xgamma.models.cutoff import ExpCutoffPowerLawSpectralModel
 from xgamma.models.models import Models
 from xgamma.models.power_law import PowerLawSpectralModel
+from xgamma.models.prior import GaussianPrior
 from xgamma.models.sky_model import SkyModel
 
 
@@ -146,6 +148,21 @@ def test_lazy_cubes_are_computed_once_together():
     at = model.parameters.values
     assert likelihood.stat(at) == eager.stat(at)
     assert list(likelihood.stat_per_dataset(at)) == ["a/11", "a/12", "b/11", "b/12"]
+
+
+def test_gradients_against_differences():
+    spectral = ExpCutoffPowerLawSpectralModel(index=2.0, amplitude="3e-12 cm-2 s-1 TeV-1", lambda_="0.1 TeV-1")
+    linked = source("other", datasets_names="12")
+    linked.spectral.index = spectral.index
+    linked.spectral.index.prior = GaussianPrior(2.2, 0.1)
+    models = Models([SkyModel(spectral, name="crab"), linked])
+    for data in (cube(), cube(on_off=False), {"a": cube(n_obs=2), "b": cube(on_off=False)}):
+        problem = problem_of(compile_likelihood(data, models), models.parameters)
+        # steps that are neither lost in rounding nor feel the curvature
+        moves = 1e-5 * np.eye(problem.start.size)
+        ends = [(problem.deviance(problem.start + m), problem.deviance(problem.start - m)) for m in moves]
+        expected = [(up - down) / 2e-5 for up, down in ends]
+        np.testing.assert_allclose(problem.gradient(problem.start), expected, rtol=1e-6, atol=1e-6)
 
 
 # ------------------------------------------------------------------ masks, weights, names

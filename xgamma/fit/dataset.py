@@ -6,7 +6,7 @@ A dataset of another kind (maps, flux points, or many datasets kept by a worker)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -46,6 +46,9 @@ class CompiledDataset(Protocol):
     def deviance(self, values: FloatArray) -> float:
         """Return the statistic without the terms that no model changes."""
 
+    def gradient(self, values: FloatArray, steps: Mapping[int, float]) -> FloatArray:
+        """Return the derivative of the deviance by all values; by steps for the places that have one, 0 elsewhere."""
+
     def stat_per_label(self, values: FloatArray) -> dict[str, float]:
         """Return the statistic of each part that has a name of its own, such as a run."""
 
@@ -63,6 +66,9 @@ class Contribution(Protocol):
 
     def add_to(self, total: FloatArray, values: FloatArray) -> None:
         """Add what is predicted to the bins of the dataset, in place."""
+
+    def project(self, slope: FloatArray, values: FloatArray, place: int, step: float) -> float:
+        """Return the sum over the bins of a slope times the derivative of the prediction by one value."""
 
 
 class SpectralContribution:
@@ -105,6 +111,25 @@ class SpectralContribution:
         """Add what is predicted to the bins of the dataset, in place."""
         scale, key = self.flux.split(values)
         total += scale * self._folded(*key)
+
+    def project(self, slope: FloatArray, values: FloatArray, place: int, step: float) -> float:
+        """Return the sum over the bins of a slope times the derivative of the prediction by one value.
+
+        Exact for a value that scales the spectrum; else from the difference over a step to both sides.
+        """
+        if place == self.flux.scale_place:
+            _, key = self.flux.split(values)
+            return float(slope @ self._folded(*key)) * self.flux.scale_factor
+        if place not in self.places:
+            return 0.0
+        ends = []
+        for side in (step, -step):
+            moved = values.copy()
+            moved[place] += side
+            scale, key = self.flux.split(moved)
+            # fold the slope, not the flux: nothing is remembered of points that are not met again
+            ends.append(scale * self.flux.integral(*key))
+        return float((slope @ self.matrix) @ (ends[0] - ends[1])) / (2.0 * step)
 
 
 @dataclass(eq=False)
@@ -182,6 +207,16 @@ class BinnedDataset:
         values[self.places] = np.frombuffer(own)
         return self.statistic.deviance(self.npred_signal(values))
 
+    def gradient(self, values: FloatArray, steps: Mapping[int, float]) -> FloatArray:
+        """Return the derivative of the deviance by all values; by steps for the places that have one, 0 elsewhere."""
+        result = np.zeros(values.size)
+        slope = self.statistic.derivative(self.npred_signal(values))
+        for contribution in self.contributions:
+            for place in contribution.places.tolist():
+                if place in steps:
+                    result[place] += contribution.project(slope, values, place, steps[place])
+        return result
+
     def stat(self, values: FloatArray) -> float:
         """Return the statistic."""
         return self.deviance(values) + self.constant
@@ -249,6 +284,16 @@ class Likelihood:
         """Return the statistic without the terms that no model changes: what is minimised."""
         total = sum(d.deviance(values) for d in self.datasets)
         return total + self.prior_stat(values) if self.priors else float(total)
+
+    def gradient(self, values: FloatArray, steps: Mapping[int, float]) -> FloatArray:
+        """Return the derivative of the deviance by all values; by steps for the places that have one, 0 elsewhere."""
+        result = np.sum([d.gradient(values, steps) for d in self.datasets], axis=0)
+        for term in self.priors:
+            if term.place in steps:
+                step = steps[term.place]
+                ends = [float(term.prior((values[term.place] + side) * term.factor)) for side in (step, -step)]
+                result[term.place] += (ends[0] - ends[1]) / (2.0 * step)
+        return np.asarray(result)
 
     def prior_stat(self, values: FloatArray) -> float:
         """Return the sum of the priors."""

@@ -13,7 +13,7 @@ from xgamma.kernels.quadrature import PANEL, POINTS
 from xgamma.models.parameter import Parameter, Parameters
 from xgamma.models.spectral_model import SpectralModel
 
-__all__ = ["SpectralFlux", "slots"]
+__all__ = ["SpectralFlux"]
 
 FloatArray = NDArray[np.float64]
 
@@ -23,10 +23,10 @@ SCALES = ("amplitude", "norm", "const")
 REMEMBERED = 4
 
 
-def slots(model: SpectralModel) -> list[Parameter]:
-    """Return the parameter of each value that ``evaluate`` takes, in order; linked ones as often as taken."""
-    names, parameters = list(model.canonical_values()), list(model.parameters)
-    return parameters if len(names) == len(parameters) else [getattr(model, name) for name in names]
+def slots(model: SpectralModel, number: int) -> list[Parameter]:
+    """Return the parameter of each of the values that ``evaluate`` takes, in order; linked ones as often as taken."""
+    parameters = list(model.parameters)
+    return parameters if len(parameters) == number else [getattr(model, name) for name in model.canonical_values()]
 
 
 class SpectralFlux:
@@ -56,31 +56,37 @@ class SpectralFlux:
 
     def __init__(self, model: SpectralModel, parameters: Parameters, low: FloatArray, high: FloatArray) -> None:
         self.model, self.low, self.high = model, low, high
-        own = slots(model)
+        self.factors = np.asarray(model.canonical_factors(), float)
+        own = slots(model, self.factors.size)
         #: Place of each of the model's values among those of the fit.
         self.places = np.array([parameters.index_of(p) for p in own], np.intp)
-        self.factors = np.asarray(model.canonical_factors(), float)
-        self._integral = _integrator(model, low, high)
+        #: Flux for canonical values, not remembered.
+        self.integral = _integrator(model, low, high)
         #: Which value only scales the spectrum, None if none does.
         self.scale = self._find_scale(own)
         self._remember()
 
     def _remember(self) -> None:
         #: Flux for canonical values, the scaling one at 1.
-        self.shape: Callable[..., FloatArray] = lru_cache(maxsize=REMEMBERED)(self._shape)
+        self.shape: Callable[..., FloatArray] = lru_cache(maxsize=REMEMBERED)(self.integral)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("shape", "_integral")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("shape", "integral")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._integral = _integrator(self.model, self.low, self.high)
+        self.integral = _integrator(self.model, self.low, self.high)
         self._remember()
 
     @property
     def scale_place(self) -> int | None:
         """Place of the scaling value among those of the fit."""
         return None if self.scale is None else int(self.places[self.scale])
+
+    @property
+    def scale_factor(self) -> float:
+        """What turns the scaling value into canonical units."""
+        return 1.0 if self.scale is None else float(self.factors[self.scale])
 
     def split(self, values: FloatArray) -> tuple[float, tuple[float, ...]]:
         """Return the scale, and the canonical values that give the shape.
@@ -97,9 +103,6 @@ class SpectralFlux:
         own[self.scale] = 1.0
         return scale, tuple(own)
 
-    def _shape(self, *own: float) -> FloatArray:
-        return self._integral(*own)
-
     def _find_scale(self, own: list[Parameter]) -> int | None:
         """Find a value that scales the flux: by its name, and by trying it at the present values."""
         values = [p.value * f for p, f in zip(own, self.factors, strict=True)]
@@ -108,7 +111,7 @@ class SpectralFlux:
             if parameter.name not in SCALES or sum(p is parameter for p in own) > 1 or not self.low.size:
                 continue
             with np.errstate(all="ignore"):
-                one, two, none = (self._integral(*values[:i], x, *values[i + 1 :]) for x in (1.0, 2.0, 0.0))
+                one, two, none = (self.integral(*values[:i], x, *values[i + 1 :]) for x in (1.0, 2.0, 0.0))
             if (
                 np.all(np.isfinite(one))
                 and np.any(one != 0)

@@ -26,8 +26,6 @@ SCIPY_METHODS = {
 MINUIT_METHODS = ("migrad", "simplex")
 #: A parameter closer to a limit than this part of its scale sits at it, if the function falls towards it.
 AT_LIMIT = 1e-4
-#: Part of the step of a unit change that derivatives are taken over.
-DERIVATIVE = 1e-3
 #: Ratio of the axes' squares of a covariance that is looked at twice, and a rise along the longest that is none.
 CONDITION, FLAT = 1e-4, 0.2
 #: A second run of a scipy minimiser, with steps of the minimum's own scale, that gains less than this ends it.
@@ -87,7 +85,9 @@ def minimize(problem: Problem, options: Options) -> Minimum:
 # ------------------------------------------------------------------ iminuit
 def minuit_of(problem: Problem, options: Options, objective: Objective | None = None) -> Minuit:
     """Return an iminuit object for a problem, at its start."""
-    minuit = Minuit(objective or Objective(problem), problem.start, name=problem.names)
+    function = objective or Objective(problem)
+    # derivatives by norms are free, and all cost less than the differences that MINUIT would take
+    minuit = Minuit(function, problem.start, grad=function.gradient, name=problem.names)
     minuit.errordef = Minuit.LEAST_SQUARES  # a statistic of -2 log L rises by 1 at one standard deviation
     minuit.errors = problem.steps
     for name, low, high in zip(problem.names, problem.lower, problem.upper, strict=True):
@@ -209,8 +209,7 @@ def _run_scipy(
         return objective(x + y * steps)
 
     def gradient(y: FloatArray) -> FloatArray:
-        moves = DERIVATIVE * np.eye(y.size)
-        return np.array([function(y + move) - function(y - move) for move in moves]) / (2.0 * DERIVATIVE)
+        return objective.gradient(x + y * steps) * steps
 
     arguments: dict[str, Any] = {"method": method, "tol": 1e-2 * GAIN * options.tol}
     if limited:
@@ -219,7 +218,7 @@ def _run_scipy(
         arguments["jac"] = gradient
     if options.max_calls is not None:
         left = max(1, options.max_calls - objective.calls)
-        per_call = 1 + 2 * x.size if "jac" in arguments else 1
+        per_call = 2 if "jac" in arguments else 1
         name = {"L-BFGS-B": "maxfun", "TNC": "maxfun", "Nelder-Mead": "maxfev", "Powell": "maxfev"}.get(
             method, "maxiter"
         )

@@ -17,6 +17,8 @@ IntArray = NDArray[np.intp]
 
 #: What a minimiser sees where the likelihood is not defined.
 PENALTY = 1e30
+#: Part of a step over which derivatives are taken.
+DERIVATIVE = 1e-4
 #: First step of a parameter without error, as a part of its value.
 FIRST_STEP = 0.1
 
@@ -69,6 +71,13 @@ class Problem:
             result = self.likelihood.deviance(self.values(x))
         return result if -PENALTY < result < PENALTY else PENALTY
 
+    def gradient(self, x: FloatArray) -> FloatArray:
+        """Return the derivative of the deviance by the scaled free values, shape (m,)."""
+        steps = dict(zip(self.free.tolist(), (DERIVATIVE * self.steps * self.scale).tolist(), strict=True))
+        with np.errstate(all="ignore"):
+            result = self.likelihood.gradient(self.values(x), steps)[self.free] * self.scale
+        return np.where(np.isfinite(result), result, 0.0)
+
     def at(self, x: FloatArray) -> Problem:
         """Return the problem with another start."""
         return replace(self, base=self.values(x))
@@ -86,7 +95,7 @@ class Problem:
 
 
 class Objective:
-    """The function of a problem, counting its calls."""
+    """The function of a problem and its derivatives, counting calls."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.calls = problem, 0
@@ -95,6 +104,11 @@ class Objective:
         """Return the deviance."""
         self.calls += 1
         return self.problem.deviance(x)
+
+    def gradient(self, x: FloatArray) -> FloatArray:
+        """Return the derivatives; counts as one call."""
+        self.calls += 1
+        return self.problem.gradient(x)
 
 
 @dataclass(frozen=True, eq=False)

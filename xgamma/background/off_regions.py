@@ -66,7 +66,7 @@ def prepare_exclusion(exclusion: Any) -> tuple[Exclusion, Usable | None, str]:
 
 
 def off_spectrum(
-    run: SpectrumRun, k: int, plane: TangentPlane, turns: np.ndarray, x: np.ndarray, y: np.ndarray, why: str
+    run: SpectrumRun, k: int, plane: TangentPlane, turns: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> OffSpectrum:
     """Count the events in turns of region `k` of a run.
 
@@ -82,12 +82,10 @@ def off_spectrum(
         Radian, shape (m,).
     x, y
         Events in the plane, shape (n,).
-    why
-        Reason where there are no turns.
     """
     events, region = run.events, run.regions[k]
     if not len(turns):
-        return OffSpectrum(np.zeros(events.n_energy), 1.0, 0.0, 0, "", None, why)
+        return OffSpectrum(np.zeros(events.n_energy), 1.0, 0.0, 0)
     text = "\n".join(ds9_text(region.shape, plane, float(turn)) for turn in turns)
     if region.is_point:
         which = _around_points(run, k, plane, turns)

@@ -29,11 +29,11 @@ from xgamma.reduction.spectrum_run import SpectrumRun
 
 __all__ = ["ReflectedRegions", "WobbleRegions"]
 
-#: Finds turns of an on region: from the plane around the pointing, the region there, the raster, the excluded
-#: positions, the run and the number of the region; and the reason where there are none.
-FindTurns = Callable[
-    [TangentPlane, PlaneShape, Raster, tuple[np.ndarray, np.ndarray], SpectrumRun, int], tuple[np.ndarray, str]
-]
+#: Finds the turns of an on region: from the region in the plane around the pointing, its angular size, the raster, the
+#: excluded positions, the run and the number of the region.
+FindTurns = Callable[[PlaneShape, float, Raster, tuple[np.ndarray, np.ndarray], SpectrumRun, int], np.ndarray]
+#: Degrees from the pointing at which a tangential plane still makes sense; no telescope sees so far.
+LARGEST_OFFSET = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,55 +179,59 @@ class TurnedRegions:
 
     def __call__(self, run: SpectrumRun, usable: Usable | None) -> list[OffSpectrum]:
         """Return the background of each region of a run."""
-        plane = TangentPlane.at(run.run.center)
-        x, y = plane.project(run.events.vectors)
+        # the axes of a region's own frame: its raster lies along them
+        planes: dict[bytes, tuple[TangentPlane, np.ndarray, np.ndarray]] = {}
         result = []
         for k, region in enumerate(run.regions):
-            offset = float(run.offsets[k])
-            if not offset < 90:
-                result.append(off_spectrum(run, k, plane, np.zeros(0), x, y, "it lies on another half of the sky"))
-                continue
-            shape = to_plane(region.shape, plane)
-            if region.is_point:
-                shape = shape.resized(run.largest_radius(k))
-            raster = Raster.around(offset, self.binsize)
-            excluded = excluded_points(shape, plane, raster, self.exclusion, usable)
-            turns, why = self.find(plane, shape, raster, excluded, run, k)
-            result.append(off_spectrum(run, k, plane, turns, x, y, why))
+            key = region.shape.pole.tobytes()
+            if key not in planes:
+                plane = TangentPlane.at(run.run.center, region.shape.pole)
+                planes[key] = plane, *plane.project(run.events.vectors)
+            plane, x, y = planes[key]
+            turns = self._turns(run, k, plane, usable) if run.used[k] else np.zeros(0)
+            result.append(off_spectrum(run, k, plane, turns, x, y))
         return result
+
+    def _turns(self, run: SpectrumRun, k: int, plane: TangentPlane, usable: Usable | None) -> np.ndarray:
+        region, offset = run.regions[k], float(run.offsets[k])
+        if not offset < LARGEST_OFFSET:
+            return np.zeros(0)
+        shape = to_plane(region.shape, plane)
+        if region.is_point:
+            shape = shape.resized(run.largest_radius(k))
+        raster = Raster.around(offset, self.binsize)
+        size = angular_size(shape, raster)
+        if not np.isfinite(size):
+            # the pointing lies in the on region
+            return np.zeros(0)
+        excluded = excluded_points(shape, plane, raster, self.exclusion, usable)
+        return self.find(shape, size, raster, excluded, run, k)
 
 
 def _reflected(
-    _plane: TangentPlane,
     shape: PlaneShape,
-    raster: Raster,
+    size: float,
+    _raster: Raster,
     excluded: tuple[np.ndarray, np.ndarray],
     _run: SpectrumRun,
     _k: int,
     *,
     angle_min: float,
     **settings: Any,
-) -> tuple[np.ndarray, str]:
-    size = angular_size(shape, raster)
-    if not np.isfinite(size):
-        return np.zeros(0), "the pointing lies in the on region"
-    turns = reflected_turns(shape, max(size, angle_min), excluded, **settings)
-    why = "everything at its offset is excluded" if len(excluded[0]) else "the on region is too large for its offset"
-    return np.array(turns), "" if turns else why
+) -> np.ndarray:
+    return np.array(reflected_turns(shape, max(size, angle_min), excluded, **settings))
 
 
 def _wobble(
-    _plane: TangentPlane,
     shape: PlaneShape,
+    _size: float,
     raster: Raster,
     excluded: tuple[np.ndarray, np.ndarray],
     run: SpectrumRun,
     k: int,
     *,
     number: int,
-) -> tuple[np.ndarray, str]:
-    if not np.isfinite(angular_size(shape, raster)):
-        return np.zeros(0), "the pointing lies in the on region"
+) -> np.ndarray:
     region = run.regions[k]
 
     def overlap(parts: int) -> bool:
@@ -245,12 +249,6 @@ def _wobble(
         )
         raise ValueError(msg)
     turns = 2 * np.pi * np.arange(1, number + 1) / (number + 1)
-    kept = reflected_kept(shape, turns, excluded)
-    return kept, "" if len(kept) else "all off regions are excluded"
-
-
-def reflected_kept(shape: PlaneShape, turns: np.ndarray, excluded: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Return the turns at which a region holds no excluded position."""
     return np.array([t for t in turns if not shape.contains(*turn_back(*excluded, np.asarray(t))).any()])
 
 

@@ -30,8 +30,6 @@ class OffSpectrum:
         Off regions as DS9 texts, one a line.
     counts
         On counts, shape (n_energy,), where they are not all events in the on region.
-    why
-        Where there is no off region: the reason, in words.
     """
 
     counts_off: np.ndarray
@@ -40,7 +38,6 @@ class OffSpectrum:
     number: int
     text: str = ""
     counts: np.ndarray | None = None
-    why: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,17 +49,20 @@ class TangentPlane:
     ----------
     origin, west, north
         Orthogonal ICRS unit vectors, shape (3,).
+    pole
+        North pole of the frame whose north is up.
     """
 
     origin: np.ndarray
     west: np.ndarray
     north: np.ndarray
+    pole: np.ndarray
 
     @classmethod
     def at(cls, origin: np.ndarray, pole: np.ndarray = NORTH_POLE) -> TangentPlane:
         """Return the plane at an ICRS unit vector, with the north of the frame that has this pole."""
         north = tangent_north(origin, pole)
-        return cls(origin, np.cross(origin, north), north)
+        return cls(origin, np.cross(origin, north), north, pole)
 
     def project(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (x, y) of ICRS unit vectors of shape (..., 3); NaN for the half of the sky behind the plane.

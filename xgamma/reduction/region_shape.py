@@ -185,7 +185,7 @@ class PlaneShape:
 def to_plane(shape: SkyShape, plane: TangentPlane) -> PlaneShape:
     """Return a shape in a plane, which should not lie far away.
 
-    Sizes are scaled as the plane scales the meridian through the centre: a plane stretches the sky by
+    Sizes are scaled as the plane scales its own meridian through the centre: a plane stretches the sky by
     ``1 / cos(distance)`` along circles around its origin and by the square of it away from there, which is 4e-5 and
     8e-5 half a degree away.
 
@@ -203,7 +203,7 @@ def to_plane(shape: SkyShape, plane: TangentPlane) -> PlaneShape:
     x, y = plane.project(shape.center)
     corner_x, corner_y = plane.project(shape.vertices)
     step_x, step_y = plane.direction(shape.center, tangent_north(shape.center, shape.pole))
-    scale = float(np.hypot(step_x, step_y))
+    scale = float(np.hypot(*plane.direction(shape.center, tangent_north(shape.center, plane.pole))))
     angle = shape.angle + float(np.rad2deg(np.arctan2(step_y, step_x))) - 90.0
     sizes = tuple(size * scale for size in shape.sizes)
     parts = tuple(to_plane(part, plane) for part in shape.parts)

@@ -78,6 +78,13 @@ class SpectrumRun:
         return separation(np.stack([region.center for region in self.regions]), self.run.center)
 
     @functools.cached_property
+    def used(self) -> np.ndarray:
+        """True for regions that are close enough to the pointing, shape (n_region,)."""
+        limit = self.run.settings.offset_max
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.offsets < (np.inf if limit is None else limit))
+
+    @functools.cached_property
     def events(self) -> RunEvents:
         """Events inside the energy axis."""
         edges = self.run.settings.energy_edges

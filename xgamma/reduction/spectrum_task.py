@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xgamma.dl3.observation import Observation
-from xgamma.irf.psf import containment
+from xgamma.reduction.containment import circle_containment
 from xgamma.reduction.region_background import OffSpectrum, Usable
 from xgamma.reduction.spectrum_mask import spectrum_mask
 from xgamma.reduction.spectrum_run import SpectrumRun
@@ -79,7 +79,7 @@ def _of_run(spectra: SpectrumRun, settings: SpectrumSettings, usable: Any) -> Ar
     """Return the variables of one run, each with a first axis of the regions."""
     spectra.check_selection(settings.containment_correction)
     dark = not len(spectra.run.gti)
-    beyond = _beyond(spectra, settings)
+    beyond = ~spectra.used
     outside = beyond
     result: Arrays = {}
     if "counts" in settings.selection:
@@ -93,25 +93,18 @@ def _of_run(spectra: SpectrumRun, settings: SpectrumSettings, usable: Any) -> Ar
     if "background" in settings.selection:
         result["background"] = _background(spectra)
     if settings.off is not None:
-        offs = settings.off(spectra, usable) if not dark else [_nothing(settings, "it has no good time")] * len(outside)
+        offs = settings.off(spectra, usable) if not dark else [_nothing(settings)] * len(outside)
         result |= _on_off(offs)
     result["mask_safe"] = _mask(spectra, settings, result, outside)
     for name in SUMS:
         if name in result and name not in ("acceptance", "acceptance_off"):
             result[name][beyond] = 0.0
-    _warn(spectra, settings, result, outside)
+    _warn(spectra, settings, result, outside & ~beyond)
     return {name: np.where(np.isfinite(v), v, 0.0) if dark and v.dtype == float else v for name, v in result.items()}
 
 
-def _beyond(spectra: SpectrumRun, settings: SpectrumSettings) -> np.ndarray:
-    """True for regions that lie too far from the pointing to be used."""
-    with np.errstate(invalid="ignore"):
-        limit = np.inf if settings.offset_max is None else settings.offset_max
-        return ~(spectra.offsets < limit)
-
-
-def _nothing(settings: SpectrumSettings, why: str) -> OffSpectrum:
-    return OffSpectrum(np.zeros(settings.n_energy), 1.0, 0.0, 0, "", None, why)
+def _nothing(settings: SpectrumSettings) -> OffSpectrum:
+    return OffSpectrum(np.zeros(settings.n_energy), 1.0, 0.0, 0)
 
 
 def _samples(spectra: SpectrumRun) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -134,24 +127,38 @@ def _exposure(spectra: SpectrumRun, settings: SpectrumSettings) -> np.ndarray:
 
 def _containment(spectra: SpectrumRun, settings: SpectrumSettings) -> np.ndarray:
     """Part of the PSF inside each circle, shape (n_region, n_true)."""
+    assert settings.energy_true is not None
     psf = spectra.run.files.irf("psf")
     radii = np.array([region.shape.sizes[0] for region in spectra.regions])
-    result = np.empty((len(radii), len(settings.energy_true)))  # type: ignore[arg-type]
+    result = np.empty((len(radii), len(settings.energy_true)))
     for radius in np.unique(radii):
         same = radii == radius
-        result[same] = containment(psf, settings.energy_true, spectra.offsets[same], [radius])[..., 0].T  # type: ignore[arg-type]
+        result[same] = circle_containment(psf, settings.energy_true, spectra.offsets[same], float(radius)).T
     return result
 
 
 def _edisp(spectra: SpectrumRun) -> np.ndarray:
-    """Energy dispersion, shape (n_region, n_true, n_energy); region by region where it is averaged over an area."""
-    if all(len(region.weights) == 1 for region in spectra.regions):
-        return np.moveaxis(spectra.run.edisp(spectra.offsets), -1, 0).copy()
+    """Energy dispersion, shape (n_region, n_true, n_energy).
+
+    Over an area it is averaged with the exposure as weight: events of one energy come from where the area is large.
+    """
+    run = spectra.run
+    if _at_centers(spectra):
+        return np.moveaxis(run.edisp(spectra.offsets), -1, 0).copy()
     result = []
     for region in spectra.regions:
-        kernels = spectra.run.edisp(spectra.run.offset(region.samples))
-        result.append((kernels * region.weights).sum(axis=-1))
+        offset = run.offset(region.samples)
+        weights = run.selected_exposure(offset) * region.weights
+        total = weights.sum(axis=1, keepdims=True)
+        # without exposure no event comes at all: any weight will do
+        weights = np.where(total > 0, weights / np.where(total > 0, total, 1.0), region.weights)
+        result.append((run.edisp(offset) * weights[:, np.newaxis]).sum(axis=-1))
     return np.stack(result)
+
+
+def _at_centers(spectra: SpectrumRun) -> bool:
+    """True where the responses are those at the centres of the regions."""
+    return all(len(region.weights) == 1 for region in spectra.regions)
 
 
 def _background(spectra: SpectrumRun) -> np.ndarray:
@@ -187,7 +194,8 @@ def _mask(spectra: SpectrumRun, settings: SpectrumSettings, made: Arrays, outsid
         # the mean of the background where nothing but background is assumed, in the on region as well
         alpha = _alpha(made)
         background = alpha * (made["counts"] + made["counts_off"]) / (1 + alpha)
-    safe = spectrum_mask(spectra, made.get("exposure"), made.get("edisp"), background)
+    edisp = made.get("edisp") if _at_centers(spectra) else None
+    safe = spectrum_mask(spectra, made.get("exposure"), edisp, background)
     safe &= ~outside[:, np.newaxis]
     if settings.off is None and background is not None:
         with np.errstate(invalid="ignore"):
@@ -207,7 +215,7 @@ def _warn(spectra: SpectrumRun, settings: SpectrumSettings, made: Arrays, outsid
         warnings.warn(msg, UserWarning, stacklevel=2)
     if settings.off is None:
         return
-    lacking = np.flatnonzero((made["n_off_regions"] == 0) & ~outside)
+    lacking = np.flatnonzero((made["n_off_regions"] == 0) & ~outside & spectra.used)
     if len(lacking):
         msg = f"{where}: no off region for {_regions(spectra, lacking)}: the run is kept, with nothing safe"
         warnings.warn(msg, UserWarning, stacklevel=2)
@@ -232,7 +240,8 @@ def _weighted(one: Arrays) -> Arrays:
     if "edisp" in one:
         # without an exposure there is no weight but one
         weight = result.get("exposure", np.where(seen, np.ones(one["edisp"].shape[:2]), 0.0))
-        result["edisp"] = one["edisp"] * weight[..., np.newaxis]
+        # what is not safe in this run adds nothing to the prediction for that bin
+        result["edisp"] = one["edisp"] * weight[..., np.newaxis] * safe[:, np.newaxis]
         result["weight"] = weight
     return result
 

@@ -47,9 +47,12 @@ def stack(cube: xr.Dataset, dim: str = "obs") -> xr.Dataset:
         acceptance_off = acceptance * counts_off / sum(acceptance_i / acceptance_off_i * counts_off_i)
 
     where off counts are left, and is the sum of the runs' elsewhere. PSF and energy dispersion are averaged with
-    their exposure as weight, where the nearest pixel of the map is safe at any energy; the energy dispersion of
-    spectra with the exposure of the spectrum itself. The coordinate ``off_regions``, which belongs to single runs,
-    is dropped, ``n_off_regions`` summed.
+    their exposure as weight, where the nearest pixel of the map is safe at any energy.
+
+    The energy dispersion of spectra is averaged with the exposure of the spectrum itself, and each bin of
+    reconstructed energy is taken from the runs in which it is safe: exposure times energy dispersion then predicts the
+    counts that were summed. The coordinate ``off_regions``, which belongs to single runs, is dropped,
+    ``n_off_regions`` summed.
 
     Examples
     --------
@@ -177,11 +180,15 @@ def _responses(cube: xr.Dataset, mask: xr.Variable | None, dim: str) -> dict[str
 
 
 def _spectral_edisp(cube: xr.Dataset, mask: xr.Variable | None, dim: str) -> xr.Variable:
-    """Energy dispersion of spectra, averaged with their exposure; alike where there is none to weight it with."""
+    """Energy dispersion of spectra, averaged with their exposure; alike where there is none to weight it with.
+
+    A bin that is safe in some runs only has counts of these alone, so the others' part is left out of its column.
+    """
     edisp = cube["edisp"].variable
     weight = cube["exposure"].variable if "exposure" in cube else xr.ones_like(edisp.isel(energy=0, drop=True))
     if mask is not None:
         weight = weight.where(mask.any("energy"), 0.0)
+        edisp = edisp.where(mask, 0.0).transpose(*edisp.dims)
     total = weight.sum(dim)
     mean = (edisp * weight).sum(dim) / total.where(total > 0, np.inf)
     return mean.transpose(*(d for d in edisp.dims if d != dim))

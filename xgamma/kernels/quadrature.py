@@ -20,6 +20,9 @@ PANEL = np.log(10.0) / 5.0
 #: A panel is halved while its highest Legendre coefficients are above this fraction of its mean, at most so often.
 ROUGH = 1e-4
 HALVINGS = 30
+#: Rough panels beyond which a function may be noise, and beyond which no panel is halved.
+MANY = 8
+MOST = 100_000
 
 
 @lru_cache(maxsize=1)
@@ -99,18 +102,22 @@ def _refined(function: Function, start: FloatArray, step: FloatArray) -> FloatAr
     nodes, weights, highest = _rule()
     total = np.zeros(start.size)
     owner = np.arange(start.size)
+    before = np.full(start.size, np.inf)
     for halving in range(HALVINGS + 1):
         energy = np.exp(start[:, None] + step[:, None] * nodes)
         values = np.asarray(function(energy)) * energy
-        with np.errstate(invalid="ignore", over="ignore"):  # of spectra that overflow
-            rough = np.abs(values @ highest).max(axis=1) > ROUGH * (np.abs(values) @ weights)
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # of spectra that overflow, or are 0
+            ratio = np.abs(values @ highest).max(axis=1) / (np.abs(values) @ weights)
             part = step * (values @ weights)
-        if halving == HALVINGS:
+            rough = ratio > ROUGH
+            # the noise of a spectrum that is itself computed numerically does not fade with the width of panels
+            noisy = halving > 1 and rough.sum() > MANY and np.median((ratio / before)[rough]) > 0.5
+        if halving == HALVINGS or noisy or rough.sum() > MOST:
             rough[:] = False
         total += np.bincount(owner[~rough], part[~rough], minlength=total.size)
         if not rough.any():
             break
         half = 0.5 * step[rough]
         start, step = np.concatenate([start[rough], start[rough] + half]), np.concatenate([half, half])
-        owner = np.concatenate([owner[rough], owner[rough]])
+        owner, before = np.tile(owner[rough], 2), np.tile(ratio[rough], 2)
     return total

@@ -24,6 +24,8 @@ FloatArray = NDArray[np.float64]
 #: made uniformly in it, in units of L / (4 pi R2 c).
 SYNCHROTRON = (-7.0, 9.0, 100)
 SPHERE = 2.24
+#: Number of energies that naima gets at once.
+BLOCK = 64
 
 
 class NaimaSpectralModel(SpectralModel):
@@ -138,10 +140,12 @@ class NaimaSpectralModel(SpectralModel):
         if self.seed is not None:
             fields = model.seed_photon_fields
             model.seed_photon_fields = type(fields)((name, fields[name]) for name in self.seed)
-        # naima takes energies in one dimension
-        flat = np.ravel(np.asarray(energy, float)) * u.TeV
-        flux = model.flux(flat, distance=self.distance if self.distance.value else 0)
-        return np.reshape(flux.to_value(self.unit), np.shape(energy))
+        # naima takes energies in one dimension, and for each some 1e5 numbers of memory
+        flat = np.ravel(np.asarray(energy, float))
+        distance = self.distance if self.distance.value else 0
+        blocks = [flat[i : i + BLOCK] * u.TeV for i in range(0, flat.size, BLOCK)]
+        flux = [model.flux(block, distance=distance).to_value(self.unit) for block in blocks]
+        return np.reshape(np.concatenate([np.zeros(0), *flux]), np.shape(energy))
 
     @staticmethod
     def _synchrotron(model: Any, field: u.Quantity, radius: u.Quantity) -> Any:

@@ -39,15 +39,12 @@ def power_law_pivot(model: SpectralModel, amplitude: str, index: str) -> u.Quant
     -----
     :math:`E_0 \exp(\mathrm{cov}(\phi_0, \Gamma) / (\phi_0 \sigma_\Gamma^2))`; NaN where the index has no error.
     """
-    names = list(model.canonical_values())
-    i, j = names.index(amplitude), names.index(index)
-    arguments = model.arguments()
-    covariance = model.covariance
-    rows = [model.parameters.index_of(arguments[k]) for k in (i, j)]
-    variance, cross = covariance[rows[1], rows[1]], covariance[rows[0], rows[1]]
-    if not variance > 0:
+    parameters = model.parameters
+    norm, slope = parameters[amplitude], parameters[index]
+    covariance = model.covariance_over([norm, slope])
+    if not covariance[1, 1] > 0:
         return np.nan * u.TeV
-    return model.canonical_values()["reference"] * np.exp(cross / (arguments[i].value * variance)) * u.TeV
+    return model.canonical_values()["reference"] * np.exp(covariance[0, 1] / (norm.value * covariance[1, 1])) * u.TeV
 
 
 class ConstantSpectralModel(SpectralModel):

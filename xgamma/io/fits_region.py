@@ -204,7 +204,7 @@ def region_hdu(text: str | Sequence[str], name: str) -> fits.BinTableHDU:
     frame = center.frame.name if center.frame.name in ("icrs", "galactic", "fk5") else "icrs"
     position = center.transform_to(frame).spherical
     sky = SkyFrame.create(position.lon.deg, position.lat.deg, BINSIZE, "TAN", frame)
-    table = Regions([_to_pixel(shape, sky.wcs) for shape in shapes]).serialize(format="fits")
+    table = Regions([_to_pixel(shape, sky.wcs, frame) for shape in shapes]).serialize(format="fits")
     _pad_polygons(table, shapes)
     hdu = fits.BinTableHDU(table, name=name)
     hdu.header.update({"WCSAXES": 2})
@@ -246,12 +246,17 @@ def _to_sky(region: PixelRegion, wcs: WCS) -> SkyRegion:
     return _without_padding(region).to_sky(wcs)
 
 
-def _to_pixel(region: SkyRegion, wcs: WCS) -> PixelRegion:
+def _to_pixel(region: SkyRegion, wcs: WCS, frame: str) -> PixelRegion:
     from regions import CirclePixelRegion, CircleSkyRegion, PixCoord
 
     if isinstance(region, CircleSkyRegion):
-        center = PixCoord.from_sky(region.center, wcs)
-        return CirclePixelRegion(center, region.radius.to_value("deg") / _scale(wcs, center.x, center.y))
+        if region.center.frame.name == frame:
+            # off regions are many: without the detour over SkyCoord
+            sky = region.center.spherical
+            x, y = (float(v) for v in wcs.wcs_world2pix(sky.lon.deg, sky.lat.deg, 0))
+        else:
+            x, y = PixCoord.from_sky(region.center, wcs).xy
+        return CirclePixelRegion(PixCoord(x, y), region.radius.to_value("deg") / _scale(wcs, x, y))
     return region.to_pixel(wcs)
 
 

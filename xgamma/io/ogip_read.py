@@ -134,7 +134,7 @@ def read_spectrum(
     }
     off_regions: list[str] = []
     if files["BACKFILE"] is not None:
-        new, off_regions = _background(pha.counts, files["BACKFILE"], channels)
+        new, off_regions = _background(pha, files["BACKFILE"], channels)
         variables |= new
     axis, response = _response(pha.counts, files["ANCRFILE"], matrix, channels, path)
     variables |= response
@@ -164,7 +164,8 @@ def _read_pha(path: Path) -> _Pha:
         for variable, said in stored.get("ogip", {}).get("columns", {}).items():
             columns[variable] = read_column(table, said["column"], unit="", assume="", where=name)
         tables = read_gti_hdu(names["GTI"], name) if "GTI" in names else {}
-        regions = read_regions(names["REGION"], name) if "REGION" in names else []
+        # our own table has the text itself
+        regions = read_regions(names["REGION"], name) if "REGION" in names and not stored else []
         return _Pha(counts, channels, table.header.copy(), stored, columns, tables, regions)
 
 
@@ -238,14 +239,14 @@ def _axis(name: str, lo: np.ndarray, hi: np.ndarray) -> xr.DataArray:
     return bin_axis(name, lo, hi, "TeV", interp="log" if lo[0] > 0 else "lin", long_name=label)
 
 
-def _background(on: Counts, path: Path, channels: Channels) -> tuple[dict[str, Any], list[str]]:
+def _background(pha: _Pha, path: Path, channels: Channels) -> tuple[dict[str, Any], list[str]]:
     """Variables of the background file, and the regions where it was counted."""
-    name = os.fspath(path)
+    name, on = os.fspath(path), pha.counts
     with open_fits(path) as hdus:
         table = spectrum_hdu(hdus, name)
         off = read_counts(table, name, background=True)
         _same_channels(table, channels, name)
-        regions = [read_regions(h, name) for h in hdus if h.name.upper() == "REGION"]
+        regions = [read_regions(h, name) for h in hdus if h.name.upper() == "REGION" and not pha.stored]
     if on.exposure == off.exposure:
         ratio = off.areascal / on.areascal
     elif on.exposure > 0:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from xgamma.dl3.observation import Observation
     from xgamma.dl3.store import Observations, Store, open_store
     from xgamma.estimators.excess import excess_map
+    from xgamma.estimators.flux_points import flux_points
     from xgamma.estimators.sed import recompute_ul, to_sed_type
     from xgamma.estimators.significance import significance_distribution
     from xgamma.fit.fit import fit
@@ -159,6 +160,7 @@ _NAMES = {
     "energy_axis": "coords.bins",
     "excess_map": "estimators.excess",
     "fit": "fit.fit",
+    "flux_points": "estimators.flux_points",
     "info": "reduction.info",
     "npred": "fit.predict",
     "npred_background": "fit.predict",
@@ -264,6 +266,7 @@ __all__ = [
     "energy_axis",
     "excess_map",
     "fit",
+    "flux_points",
     "info",
     "npred",
     "npred_background",

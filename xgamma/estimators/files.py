@@ -53,6 +53,7 @@ def to_fits(
     if "sed_type" in data.attrs:
         return sed.to_fits(data, path, overwrite=overwrite, **options)
     if options:
-        msg = f"{sorted(options)} are options of flux points; this Dataset is a cube with {sorted(map(str, data.data_vars))}"
+        found = sorted(map(str, data.data_vars))
+        msg = f"{sorted(options)} are options of flux points; this Dataset is a cube with {found}"
         raise TypeError(msg)
     return fits_write.to_fits(data, path, overwrite)

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import astropy.units as u
 import numpy as np
 import xarray as xr
 from astropy.table import Table
-from astropy.time import Time
 from scipy.stats import norm as normal
 
-from xgamma.coords.bins import bin_axis, energy_axis
-from xgamma.coords.units import to_value
 from xgamma.io.attrs import from_json
 from xgamma.io.fits_cube import read_gti_hdu
 from xgamma.io.fits_extras import ATTRS_HDU
 from xgamma.io.fits_file import expand_path, open_fits
-from xgamma.io.fits_time import J2000, reference_seconds
+from xgamma.io.flux_axes import Rows, distance_coords, energy_of, time_coords
 from xgamma.io.flux_layout import (
     COMMON,
     FLAGS,
@@ -41,8 +36,6 @@ __all__ = ["LAYOUTS", "flux_points_from_table", "read_flux_points"]
 LAYOUTS = {"gadf-sed": None, "profile": "region", "lightcurve": "time", "binned-time-series": "time"}
 #: Entry of a table's `meta` with what the layouts have no place for, as JSON.
 EXTRA = "xgamma"
-#: Relative difference of energies that are the same.
-ENERGY_RTOL = 1e-6
 
 
 def read_flux_points(
@@ -140,27 +133,6 @@ def _read_fits(file: Path) -> tuple[Table, dict[str, Any]]:
     return table, gti
 
 
-@dataclass(frozen=True)
-class Rows:
-    """A table whose rows are bins of energy, or of time or distance with vectors over energy in their cells."""
-
-    table: Table
-    outer: str | None
-
-    @property
-    def one_energy(self) -> bool:
-        """True where a row has one energy and no vector of one element either."""
-        names = [n for n in ENERGIES if n in self.table.colnames]
-        return self.outer is not None and (not names or self.table[names[0]].ndim == 1)
-
-    def cells(self, name: str, unit: str | None = None) -> np.ndarray:
-        """Values of a column in canonical units, shape (rows, ...) or (rows, energy, ...)."""
-        values = _numbers(self.table[name], name, unit)
-        if self.one_energy and (values.ndim == 1 or (values.ndim == 2 and name in VECTORS)):
-            values = values[:, None]
-        return values
-
-
 def flux_points_from_table(
     table: Table,
     *,
@@ -198,6 +170,7 @@ def flux_points_from_table(
 
     Examples
     --------
+    >>> import astropy.units as u
     >>> table = Table({"e_ref": [1.0, 2.0] * u.TeV, "e2dnde_ul": [3e-12, 2e-12] * u.Unit("erg cm-2 s-1")})
     >>> points = flux_points_from_table(table)
     >>> points.sed_type, points.is_ul.values
@@ -206,14 +179,14 @@ def flux_points_from_table(
     table = _lower_case(table)
     layout = _layout(table, format)
     rows = Rows(_sorted(table, layout), LAYOUTS[layout])
-    axis = _energy(rows, layout, energy_edges)
+    axis = energy_of(rows, layout, energy_edges)
     found = _find_sed_type(table, sed_type, bins=bool((axis["energy_max"] > axis["energy_min"]).all()))
     extra = from_json(str(table.meta.get(EXTRA, "{}")), f"meta[{EXTRA!r}]")
     points = xr.Dataset(coords=axis.coords)
     if rows.outer == "time":
-        points = points.assign_coords(_times(rows.table, layout))
+        points = points.assign_coords(time_coords(rows.table, layout))
     elif rows.outer == "region":
-        points = points.assign_coords(_distances(rows.table))
+        points = points.assign_coords(distance_coords(rows.table))
     points = points.assign(_variables(rows, found))
     if "norm_scan" in points:
         points = points.set_coords("norm_scan")
@@ -265,139 +238,6 @@ def _find_sed_type(table: Table, asked: str | None, bins: bool) -> str:
         msg = f"SED type {sed_type!r} needs a column {value!r} or {limit!r}{hint}"
         raise ValueError(msg)
     return sed_type
-
-
-def _numbers(column: Any, name: str, unit: str | None) -> np.ndarray:
-    """Values of a column as float64 in `unit`, or in the unit it has; missing ones are NaN."""
-    values = np.ma.filled(np.ma.asarray(getattr(column, "value", column)).astype(float), np.nan)
-    own = getattr(column, "unit", None)
-    if unit is None:
-        return np.asarray(values)
-    if own is None or (own == u.dimensionless_unscaled and unit):
-        msg = f"column {name!r} has no unit; it should be one that converts to {unit!r}"
-        raise ValueError(msg)
-    for candidate in (own, own / u.ph):
-        if u.Unit(candidate).is_equivalent(u.Unit(unit)):
-            return np.asarray(values * u.Unit(candidate).to(u.Unit(unit)))
-    msg = f"column {name!r} has the unit {str(own)!r}, which does not convert to {unit!r}"
-    raise ValueError(msg)
-
-
-def _energy(rows: Rows, layout: str, given: Any) -> xr.DataArray:
-    """Return the energy axis."""
-    table = rows.table
-    edges: dict[str, np.ndarray] = {}
-    if layout == "binned-time-series":
-        edges = {n: np.atleast_1d(to_value(table.meta[n], "TeV", n)) for n in ENERGIES if n in table.meta}
-    else:
-        edges = {n: _common(rows.cells(n, "TeV"), n, rows.outer) for n in ENERGIES if n in table.colnames}
-    if "e_ref" not in edges and not {"e_min", "e_max"} <= set(edges):
-        if given is None:
-            msg = "the table has no energies, neither 'e_ref' nor 'e_min' and 'e_max': add them, or pass energy_edges"
-            raise ValueError(msg)
-        return energy_axis(edges=given)
-    for name, values in edges.items():
-        if not (np.isfinite(values) & (values > 0)).all():
-            msg = f"column {name!r} holds energies that are not positive numbers: {values[~(values > 0)][:3]}"
-            raise ValueError(msg)
-    if {"e_min", "e_max"} <= set(edges):
-        low, high = edges["e_min"], edges["e_max"]
-    else:
-        low = high = edges["e_ref"]  # nodes
-    center = edges.get("e_ref", np.sqrt(low * high))
-    try:
-        return bin_axis("energy", low, high, "TeV", center=center, long_name="Energy")
-    except ValueError as error:
-        msg = f"the energies are not those of one spectrum ({error})"
-        raise ValueError(msg) from error
-
-
-#: Columns of energies.
-ENERGIES = ("e_ref", "e_min", "e_max")
-
-
-def _common(values: np.ndarray, name: str, outer: str | None) -> np.ndarray:
-    """Return the energies of the first row after checking that all rows have them."""
-    if outer is None:
-        return values
-    if not len(values):
-        msg = f"the table has no rows of {outer}"
-        raise ValueError(msg)
-    if not np.allclose(values, values[:1], rtol=ENERGY_RTOL, atol=0, equal_nan=True):
-        msg = f"column {name!r} differs between rows; one dataset needs the same energies at all of them"
-        raise ValueError(msg)
-    return np.asarray(values[0])
-
-
-def _times(table: Table, layout: str) -> Mapping[Any, Any]:
-    """Return the coordinates of the time axis; seconds since J2000.0 (TT)."""
-    if layout == "binned-time-series":
-        missing = [n for n in ("time_bin_start", "time_bin_size") if n not in table.colnames]
-        ends: list[np.ndarray] = []
-        if not missing:
-            begin = Time(table["time_bin_start"]).tt
-            lo = (begin - Time(J2000, format="jd", scale="tt")).to_value("s")
-            size = table["time_bin_size"]
-            ends = [lo, lo + (size.to_value("s") if hasattr(size, "to_value") else u.Quantity(size).to_value("s"))]
-    else:
-        missing = [n for n in ("time_min", "time_max") if n not in table.colnames]
-        ends = [] if missing else [_seconds(table, name) for name in ("time_min", "time_max")]
-    if missing:
-        msg = f"a {layout} needs the columns {missing}"
-        raise ValueError(msg)
-    try:
-        return bin_axis("time", *ends, "s", interp="lin", long_name=TIME_LABEL).coords
-    except ValueError as error:
-        msg = f"the times are not those of one light curve ({error})"
-        raise ValueError(msg) from error
-
-
-TIME_LABEL = "Time since J2000.0 (TT)"
-
-
-def _seconds(table: Table, name: str) -> np.ndarray:
-    column = table[name]
-    if isinstance(column, Time):
-        return np.asarray((column.tt - Time(J2000, format="jd", scale="tt")).to_value("s"))
-    unit = getattr(column, "unit", None) or u.Unit(str(table.meta.get("TIMEUNIT", "d")).strip())
-    values = _numbers(column, name, None) * u.Unit(unit).to("s")
-    if not np.isfinite(values).all():
-        msg = f"column {name!r} holds times that are not numbers"
-        raise ValueError(msg)
-    header = {str(k).upper(): v for k, v in table.meta.items()}
-    if "MJDREFI" not in header and "MJDREF" not in header:
-        header.update(MJDREFI=0, MJDREFF=0.0)  # times of light curves are MJD
-    zero = reference_seconds(header)
-    return np.asarray(values + zero)
-
-
-def _distances(table: Table) -> dict[str, Any]:
-    """Return the coordinates of a profile's regions."""
-    missing = [n for n in ("x_min", "x_max") if n not in table.colnames]
-    if missing:
-        msg = f"a profile needs the columns {missing}"
-        raise ValueError(msg)
-    lo, hi = (_angle_or_own(table[n], n) for n in ("x_min", "x_max"))
-    ref = _angle_or_own(table["x_ref"], "x_ref") if "x_ref" in table.colnames else (0.5 * (lo[0] + hi[0]), lo[1])
-    names = {"distance": ref, "distance_min": lo, "distance_max": hi}
-    labels = {
-        "distance": "Distance",
-        "distance_min": "lower edge of distance",
-        "distance_max": "upper edge of distance",
-    }
-    return {
-        name: ("region", values, {"units": unit, "long_name": labels[name]}) for name, (values, unit) in names.items()
-    }
-
-
-def _angle_or_own(column: Any, name: str) -> tuple[np.ndarray, str]:
-    """Distances in degrees; those that are not angles keep their unit."""
-    own = getattr(column, "unit", None)
-    if own is None:
-        msg = f"column {name!r} has no unit; it should be an angle, for example 'deg'"
-        raise ValueError(msg)
-    unit = "deg" if u.Unit(own).is_equivalent("deg") else u.Unit(own).to_string()
-    return _numbers(column, name, unit), unit
 
 
 def _variables(rows: Rows, sed_type: str) -> dict[str, xr.Variable]:
@@ -469,7 +309,7 @@ def _complete(points: xr.Dataset) -> xr.Dataset:
     value = value_names(points.attrs["sed_type"])[0]
     if "sqrt_ts" not in points and "ts" in points:
         sign = np.sign(points[value]) if value in points else 1.0
-        points["sqrt_ts"] = (sign * np.sqrt(np.maximum(points["ts"], 0.0))).assign_attrs(flux_attrs("sqrt_ts"))
+        points["sqrt_ts"] = (sign * points["ts"].clip(min=0.0) ** 0.5).assign_attrs(flux_attrs("sqrt_ts"))
     if "is_ul" not in points:
         points["is_ul"] = limit_flags(points)
     return points

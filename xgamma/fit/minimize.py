@@ -39,7 +39,7 @@ class Options:
     backend: Backend = "minuit"
     method: str | None = None
     strategy: int = 1
-    tol: float = 0.01
+    tol: float = 1e-3
     covariance: str | None = "hesse"
     max_calls: int | None = None
 
@@ -211,7 +211,7 @@ def _run_scipy(
     def gradient(y: FloatArray) -> FloatArray:
         return objective.gradient(x + y * steps) * steps
 
-    arguments: dict[str, Any] = {"method": method, "tol": 1e-2 * GAIN * options.tol}
+    arguments: dict[str, Any] = {"method": method, "tol": 1e-1 * GAIN * options.tol}
     if limited:
         arguments["bounds"] = optimize.Bounds((problem.lower - x) / steps, (problem.upper - x) / steps)
     if method in ("L-BFGS-B", "TNC", "SLSQP", "trust-constr", "BFGS", "CG"):

@@ -85,12 +85,27 @@ def npred_signal(cube: xr.Dataset, models: Any, *, name: str | None = None) -> x
     TypeError, ValueError
         If the cube lacks its exposure, or a model is not one for spectra.
 
+    See Also
+    --------
+    npred : with the background.
+
     Notes
     -----
     The flux in each bin of true energy is multiplied by the exposure and spread over the measured bins by the energy
     dispersion. Without energy dispersion, the flux is integrated over the overlap of each measured bin with those of
     true energy; measured bins that reach beyond all true energies are NaN. A source with a position is taken to lie
     inside the region with all of its flux: how much of it the region contains is part of the exposure.
+
+    Examples
+    --------
+    >>> from xgamma.coords.bins import energy_axis, rename_axis
+    >>> from xgamma.models.power_law import PowerLawSpectralModel
+    >>> energy = energy_axis("1 TeV", "10 TeV", nbin=1)
+    >>> cube = xr.Dataset(coords={**energy.coords, **rename_axis(energy, "energy_true").coords})
+    >>> cube["counts"] = "energy", [7.0]
+    >>> cube["exposure"] = "energy_true", [1e13], {"units": "cm2 s"}
+    >>> npred_signal(cube, SkyModel(PowerLawSpectralModel(index=2, amplitude="1e-12 cm-2 s-1 TeV-1"))).values
+    array([9.])
     """
     spectra = spectra_of(str(cube.attrs.get("name", UNNAMED)) if name is None else name, cube)
     sources = match_models(as_models(models), [spectra])
@@ -122,6 +137,19 @@ def npred_background(cube: xr.Dataset, models: Any = (), *, name: str | None = N
     References
     ----------
     W. A. Rolke, A. M. Lopez, J. Conrad, NIM A 551, 493 (2005), profile likelihood.
+
+    Examples
+    --------
+    >>> from xgamma.coords.bins import energy_axis, rename_axis
+    >>> from xgamma.models.power_law import PowerLawSpectralModel
+    >>> energy = energy_axis("1 TeV", "10 TeV", nbin=1)
+    >>> cube = xr.Dataset(coords={**energy.coords, **rename_axis(energy, "energy_true").coords})
+    >>> cube["counts"] = "energy", [7.0]
+    >>> cube["exposure"] = "energy_true", [1e13], {"units": "cm2 s"}
+    >>> for name, value in {"counts_off": 30.0, "acceptance": 1.0, "acceptance_off": 10.0}.items():
+    ...     cube[name] = "energy", [value]
+    >>> npred_background(cube, SkyModel(PowerLawSpectralModel(index=2, amplitude="1e-12 cm-2 s-1 TeV-1"))).values
+    array([2.88160794])
     """
     signal = npred_signal(cube, models, name=name)
     result = _background(cube, signal.variable) + 0.0 * cube["counts"].variable

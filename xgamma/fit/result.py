@@ -185,8 +185,8 @@ class FitResult:
         """
         name = self._name(parameter)
         errn, errp, notes, calls = confidence_interval(self.problem, self.options, name, self.deviance, sigma)
-        p = self.free[name]
-        return Confidence(name, p.value, errn, errp, p.unit, sigma, not notes, "; ".join(notes), calls)
+        best = float(self.problem.base[self.problem.free[self.problem.names.index(name)]])
+        return Confidence(name, best, errn, errp, self.free[name].unit, sigma, not notes, "; ".join(notes), calls)
 
     def stat_profile(self, parameter: str | Parameter, values: Any = None, *, reoptimize: bool = True) -> xr.Dataset:
         """Return the likelihood profile of a parameter.

@@ -56,7 +56,7 @@ def make_spectrum(seed: int = 1, energies: int = 9, true: int = 15, onoff: bool 
 
 def test_good_times_stay_padded(tmp_path):
     cube = make_spectrum().drop_vars(["gti_start", "gti_stop"])
-    for times in ([1e8, np.nan, np.nan], [np.nan, np.nan]):
+    for times in ([1e8, np.nan, np.nan], [np.nan, np.nan], [np.nan, 1e8, np.nan, 2e8]):
         padded = cube.assign(gti_start=("gti", times, {"units": "s"}), gti_stop=("gti", times, {"units": "s"}))
         to_ogip(padded, tmp_path / "a.fits", overwrite=True)
         xr.testing.assert_identical(read_ogip(tmp_path / "a.fits"), padded)

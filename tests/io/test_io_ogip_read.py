@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from astropy.io import fits
 
+from xgamma.io.cube import open_cube
 from xgamma.io.describe import describe
 from xgamma.io.ogip import read_ogip
 
@@ -438,6 +439,11 @@ def test_nothing_to_read(tmp_path):
         read_ogip(tmp_path)
     with pytest.raises(ValueError, match="the list of files is empty"):
         read_ogip([])
+
+
+def test_a_spectrum_is_no_cube_of_maps(folder):
+    with pytest.raises(ValueError, match=r"holds no sky map.*read with xgamma\.read_ogip"):
+        open_cube(folder / "pha.fits")
 
 
 def test_describe_knows_spectra(folder):

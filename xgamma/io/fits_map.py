@@ -174,7 +174,8 @@ def find_maps(path: str | os.PathLike[str], hdu: str | int | None = None) -> lis
         layouts = [_layout(hdus, i, names, file) for i in chosen]
         if not layouts:
             has = "a HEALPix map, which is not read" if any(_is_healpix(h) for h in hdus) else f"the HDUs {names}"
-            msg = f"{file} holds no sky map; it has {has}"
+            hint = "; an OGIP spectrum is read with xgamma.read_ogip" if "SPECTRUM" in names else ""
+            msg = f"{file} holds no sky map; it has {has}{hint}"
             raise ValueError(msg)
     return layouts
 

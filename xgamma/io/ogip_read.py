@@ -369,9 +369,14 @@ def _foreign(cube: xr.Dataset, pha: _Pha, off_regions: list[str], label: str, na
 def _padded_times(cube: xr.Dataset, layout: dict[str, Any]) -> xr.Dataset:
     """Good times padded with NaN as they were."""
     names = [n for n in GTI_VARIABLES if n in layout.get("names", ())]
-    values = [np.asarray(cube[n].values) if n in cube else np.empty(0) for n in names]
-    missing = [max(layout.get("gti", 0) - len(v), 0) for v in values]
-    padded = {n: ("gti", np.append(v, [np.nan] * m)) for n, v, m in zip(names, values, missing, strict=True)}
+    padded = {}
+    for name in names:
+        values = np.asarray(cube[name].values) if name in cube else np.empty(0)
+        if len(values) == len(layout["gti"]["used"]):  # else somebody has changed them
+            full = np.full(layout["gti"]["size"], np.nan)
+            full[layout["gti"]["used"]] = values
+            values = full
+        padded[name] = ("gti", values)
     return cube.drop_vars(GTI_VARIABLES, errors="ignore").assign(padded)
 
 

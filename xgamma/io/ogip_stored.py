@@ -63,7 +63,7 @@ def stored_parts(
             "columns": columns,
             "axes": {n: _axis_numbers(a) for n, a in axes.items()},
             "place": dict(place),
-            "gti": int(piece.sizes.get("gti", 0)),
+            "gti": _times(piece),
             "shared": shared,
         },
     }
@@ -74,6 +74,14 @@ def _axis_numbers(axis: xr.DataArray) -> dict[str, Any]:
     lo, hi = (axis[f"{axis.name}_{end}"].values.tolist() for end in ("min", "max"))
     labels = {"interp": axis.attrs.get("interp", "log"), "long_name": axis.attrs.get("long_name")}
     return {"lo": lo, "hi": hi, "center": axis.values.tolist(), **labels}
+
+
+def _times(piece: xr.Dataset) -> dict[str, Any]:
+    """Where among the padding the good times stand."""
+    if not all(n in piece for n in GTI_VARIABLES):
+        return {"size": 0, "used": []}
+    used = np.isfinite(piece["gti_start"].values) & np.isfinite(piece["gti_stop"].values)
+    return {"size": int(used.size), "used": np.flatnonzero(used).tolist()}
 
 
 def _follows(piece: xr.Dataset, name: str) -> bool:

@@ -7,12 +7,15 @@ import astropy.units as u
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xgamma.models import registry
 from xgamma.models.component import Component, ParameterField
 from xgamma.models.ebl import EBLAbsorptionNormSpectralModel
 from xgamma.models.models import Models
 from xgamma.models.norm import PiecewiseNormSpectralModel, PowerLawNormSpectralModel, ScaleSpectralModel
+from xgamma.models.parameter import Parameter
 from xgamma.models.power_law import PowerLawSpectralModel
 from xgamma.models.prior import GaussianPrior, LogNormalPrior, LogUniformPrior, UniformPrior
 from xgamma.models.sky_model import SkyModel
@@ -332,19 +335,19 @@ def test_names_of_files_are_relative_where_they_can_be(tmp_path, monkeypatch):
     monkeypatch.setenv("GAMMAPY_DATA", str(data))
     model = Stored()
     models = Models([SkyModel(PowerLawSpectralModel() * model, name="a")])
-    for given, written in [
+    for place, written in [
         (table, "table.fits"),
         (data / "ebl" / "x.fits", "data/ebl/x.fits"),
         ("elsewhere.fits", "elsewhere.fits"),
     ]:
-        model.filename = str(given)
+        model.filename = str(place)
         models.write(tmp_path / "m.yaml", overwrite=True)
         assert (
             yaml.safe_load((tmp_path / "m.yaml").read_text())["components"][0]["spectral"]["model2"]["filename"]
             == written
         )
         # names are resolved beside the YAML, wherever the reader stands
-        assert read_models(tmp_path / "m.yaml")["a"].spectral.model2.filename in (str(given), str(tmp_path / written))
+        assert read_models(tmp_path / "m.yaml")["a"].spectral.model2.filename in (str(place), str(tmp_path / written))
     model.filename = str(data / "ebl" / "x.fits")
     assert "filename: $GAMMAPY_DATA/ebl/x.fits" in models.to_yaml()
     assert models_from_yaml(models.to_yaml())["a"].spectral.model2.filename == str(data / "ebl" / "x.fits")
@@ -400,6 +403,48 @@ def test_short_forms():
     assert spectral.reference.quantity == 500 * u.GeV
     single = models_from_yaml("name: crab\nspectral: {type: pl, parameters: []}")
     assert single.names == ["crab"]
+
+
+def test_names_that_yaml_takes_for_numbers():
+    models = models_from_yaml("- {name: 23523, datasets_names: [1, 2], spectral: {type: pl}}")
+    assert models.names == ["23523"]
+    assert models[0].datasets_names == ["1", "2"]
+    assert models_from_yaml(models.to_yaml()).names == ["23523"]
+
+
+@given(
+    numbers=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3),
+    error=st.floats(0, 1e300),
+    frozen=st.booleans(),
+    unit=st.sampled_from(["TeV-1 s-1 cm-2", "MeV-1 s-1 m-2", "erg-1 s-1 cm-2 sr-1", "1e-9 GeV-1 s-1 cm-2"]),
+)
+def test_numbers_come_back_to_the_last_bit(numbers, error, frozen, unit):
+    low, value, high = sorted(numbers)
+    amplitude = Parameter("amplitude", value, unit, min=low, max=high, error=error, frozen=frozen)
+    text = Models(SkyModel(PowerLawSpectralModel(amplitude=amplitude), name="a")).to_yaml()
+    back = models_from_yaml(text)["a"].spectral.amplitude
+    assert (back.min, back.value, back.max, back.error, back.frozen) == (low, value, high, error, frozen)
+    assert float(u.Unit(back.unit).to(u.Unit(unit))) == pytest.approx(1.0, rel=1e-12)
+
+
+@pytest.mark.gammapy
+def test_gammapy_reads_what_is_written(tmp_path):
+    modeling = pytest.importorskip("gammapy.modeling.models")
+    models = everything()
+    del models["scaled"]  # which gammapy can neither write nor read
+    index = models.parameters["crab.index"]
+    index.prior = GaussianPrior(2.6, 0.1)  # 2.1 has no LogNormalPrior
+    index.interp = "lin"  # 2.1 reads others, but cannot write them
+    models.write(tmp_path / "m.yaml", checksum=True)
+    theirs = modeling.Models.read(tmp_path / "m.yaml", checksum=True)
+    for model, other in zip(models, theirs, strict=True):
+        energy = [0.3, 3] * u.TeV
+        values = np.squeeze(other.spectral_model(energy).to_value(model.spectral.unit))
+        np.testing.assert_allclose(model.spectral(energy).value, values, rtol=1e-6)
+        assert len(other.parameters.free_parameters) == len(model.parameters.free)
+    assert theirs["crab"].spectral_model.index is theirs["far"].spectral_model.model1.index
+    theirs.write(tmp_path / "back.yaml")
+    assert read_models(tmp_path / "back.yaml").parameters.names == models.parameters.names
 
 
 def test_limits_beyond_those_of_the_default(monkeypatch):
@@ -531,6 +576,9 @@ PL = "type: PowerLawSpectralModel\nparameters:\n- {name: amplitude, value: 1.0e-
             one("type: TemplateSpectralModel\nenergy: {data: [1, a], unit: TeV}\nvalues: 3"),
             "spectral, energy: could not convert",
         ),
+        ("- {name: a, spectral: {type: pl}, datasets_names: 3}", "datasets_names=3 of 'a' must be names of datasets"),
+        ("- {name: a, spectral: {type: pl}, apply_irf: [psf]}", "must say true or false for"),
+        ("- {name: a, spectral: {type: pl}, apply_irf: {aeff: true}}", "apply_irf of 'a' has no 'aeff'"),
         (one("type: pl", "temporal"), "temporal type 'pl'.* is not known"),
         (2 * one("type: pl").removeprefix("components:\n"), "already a model 'crab'"),
     ],

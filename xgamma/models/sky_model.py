@@ -53,6 +53,9 @@ class Model:
             raise TypeError(msg)
         self.name = name
         names = [datasets_names] if isinstance(datasets_names, str) else datasets_names
+        if names is not None and not isinstance(names, Iterable):
+            msg = f"datasets_names={datasets_names!r} of {name!r} must be names of datasets, or None for all"
+            raise TypeError(msg)
         #: Names of the datasets that the model belongs to; None for all.
         self.datasets_names: list[str] | None = None if names is None else [str(n) for n in names]
         self._covariance: Covariance | None = None
@@ -239,6 +242,9 @@ class SkyModel(Model):
             if part is not None and not (isinstance(part, Component) and part.kind in ("", kind)):
                 msg = f"{kind}={part!r} of {name!r} is not a {kind} model"
                 raise TypeError(msg)
+        if apply_irf is not None and not isinstance(apply_irf, Mapping):
+            msg = f"apply_irf={apply_irf!r} of {name!r} must say true or false for {list(RESPONSES)}"
+            raise TypeError(msg)
         others = sorted(set(apply_irf or {}) - set(RESPONSES))
         if others:
             msg = f"apply_irf of {name!r} has no {others[0]!r}; responses are {list(RESPONSES)}"

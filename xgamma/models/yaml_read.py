@@ -72,6 +72,8 @@ class Reader:
                 if given.get(kind) is not None
             }
             settings = {key: self._plain("", key, value, where) for key, value in given.items() if value is not None}
+            if isinstance(settings.get("name"), int):  # YAML takes the name 23523 for a number
+                settings["name"] = str(settings["name"])
             return cls.from_settings(parts, settings)
 
     def component(self, kind: str, data: Any, where: str) -> Component:

@@ -308,8 +308,9 @@ def _complete(points: xr.Dataset) -> xr.Dataset:
     """Add significance and flags of limits, where they follow from the rest."""
     value = value_names(points.attrs["sed_type"])[0]
     if "sqrt_ts" not in points and "ts" in points:
-        sign = np.sign(points[value]) if value in points else 1.0
-        points["sqrt_ts"] = (sign * points["ts"].clip(min=0.0) ** 0.5).assign_attrs(flux_attrs("sqrt_ts"))
+        size = points["ts"].clip(min=0.0) ** 0.5
+        signed = size.copy(data=np.copysign(size.values, points[value].values)) if value in points else size
+        points["sqrt_ts"] = signed.assign_attrs(flux_attrs("sqrt_ts"))
     if "is_ul" not in points:
         points["is_ul"] = limit_flags(points)
     return points

@@ -478,6 +478,20 @@ def test_what_a_newer_file_holds_besides_is_told():
 
 
 # ------------------------------------------------------------------ covariance files
+def test_a_linked_parameter_keeps_what_it_shares_with_each_model(gammapy_file):
+    """gammapy leaves zeros between models: the row of the second place holds the correlation there."""
+    table = gammapy_file.with_name("small_covariance.dat")
+    lines = table.read_text().splitlines(keepends=True)
+    value = "-8.000000000000001e-21"
+    # the index of the Crab and the amplitude of the pulsar: both elements become 0
+    lines[1] = lines[1].replace(value, "0.0".rjust(len(value)))
+    start = lines[5].index(value)
+    lines[5] = lines[5][:start] + "0.0".rjust(len(value)) + lines[5][start + len(value) :]
+    table.write_text("".join(lines))
+    covariance = read_models(gammapy_file).covariance
+    assert float(covariance.sel(parameter="crab.index", parameter_="the pulsar.amplitude")) == pytest.approx(-8e-21)
+
+
 def test_covariances_that_are_not_there_or_not_theirs(gammapy_file):
     table = gammapy_file.with_name("small_covariance.dat")
     text = table.read_text()

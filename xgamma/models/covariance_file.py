@@ -69,15 +69,29 @@ def read_covariance(models: Models, path: Path) -> None:
         other = next(name for name in names if name not in places)
         msg = f"{path} holds {len(names)} parameters, as {other!r}, where the models have {len(places)}: {list(places)}"
         raise ValueError(msg)
-    first: dict[int, int] = {}
-    for row, parameter in enumerate(parameters):
-        first.setdefault(id(parameter), row)
-    rows = list(first.values())
-    covariance = Covariance(tuple(parameters[row] for row in rows), matrix[np.ix_(rows, rows)])
+    covariance = _joined(parameters, matrix)
     written = [(p, p.error) for p in models.parameters]
     models.set_covariance(covariance)
     for parameter, error in written:
         _keep_error(parameter, error)
+
+
+def _joined(parameters: list[Parameter], matrix: NDArray[np.float64]) -> Covariance:
+    """Covariance of parameters of which linked ones have several rows: of their elements the largest counts.
+
+    gammapy writes zeros between models, so that only the rows of one model hold what a linked parameter and its
+    neighbours there have in common.
+    """
+    rows: dict[int, list[int]] = {}
+    for row, parameter in enumerate(parameters):
+        rows.setdefault(id(parameter), []).append(row)
+    places = list(rows.values())
+    joined = np.empty((len(places), len(places)))
+    for i, first in enumerate(places):
+        for j, second in enumerate(places):
+            block = matrix[np.ix_(first, second)].ravel()
+            joined[i, j] = block[np.argmax(np.abs(block))]
+    return Covariance(tuple(parameters[first[0]] for first in places), joined)
 
 
 def _keep_error(parameter: Parameter, error: float) -> None:

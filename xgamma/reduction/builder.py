@@ -15,7 +15,7 @@ from dask.base import tokenize
 from xgamma.dl3.observation import Observation
 from xgamma.io.pieces import TileTokens
 from xgamma.reduction.footprint import plan_pointing, tiles_of_runs
-from xgamma.reduction.graph import Key, batches, running_sum_graph, variable
+from xgamma.reduction.graph import Key, batches, lanes_sum_graph, variable
 from xgamma.reduction.measured import measured
 from xgamma.reduction.on_off import PLANES, finish_on_off, reduce_on_off
 from xgamma.reduction.run_background import PreparedBackground
@@ -48,9 +48,11 @@ ATTRS = {
 }
 #: Longest side in pixels of a tile of the coarse grid.
 IRF_TILE = 24
-#: Batches over all tiles at least, so that a small grid keeps several cores busy. Sums of batches wait in memory for
-#: each other: where the tiles are many, the runs of a tile are not split for this.
+#: Lanes over all tiles at least, so that a small grid keeps several cores busy. Sums of lanes wait in memory for each
+#: other: where the tiles are many, the runs of a tile are not split for this.
 FEWEST_BATCHES = 8
+#: Runs in one lane at most: with many runs a few tiles keep many workers busy.
+LARGEST_LANE = 512
 #: Runs in one task at most: seconds, beside which the scheduler's two milliseconds and the sum of two parts are little.
 LARGEST_BATCH = 64
 #: Runs whose numbers one task reads.
@@ -194,11 +196,14 @@ class Builder:
                 for k in range(number):
                     layer[name, k, j, i] = make(runs=(self.runs[k],), **extra) if k in here else make(runs=())
                 continue
-            work = []
-            for group in batches(touching, _batch_size(len(touching), len(tiles))):
-                extra = {"rows": (group[0], number)} if with_scalars else {}
-                work.append(make(runs=tuple(self.runs[k] for k in group), **extra))
-            layer |= running_sum_graph(name, (j, i), work, make(runs=()))
+            lanes = []
+            for lane in batches(touching, _lane_size(len(touching), len(tiles))):
+                work = []
+                for group in batches(lane, _even(len(lane), LARGEST_BATCH)):
+                    extra = {"rows": (group[0], number)} if with_scalars else {}
+                    work.append(make(runs=tuple(self.runs[k] for k in group), **extra))
+                lanes.append(work)
+            layer |= lanes_sum_graph(name, (j, i), lanes, make(runs=()))
         return layer
 
     def _tile_tokens(
@@ -302,10 +307,9 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
 
 
-def _batch_size(number: int, tiles: int) -> int:
-    """Runs in one task, of the `number` that touch a tile."""
-    parts = max(1, FEWEST_BATCHES // tiles)
-    return _even(number, min(LARGEST_BATCH, -(-number // parts)))
+def _lane_size(number: int, tiles: int) -> int:
+    """Runs that are added one batch after the other, of the `number` that touch a tile."""
+    return _even(number, min(LARGEST_LANE, -(-number // max(1, FEWEST_BATCHES // tiles))))
 
 
 def _even(number: int, most: int) -> int:

@@ -18,7 +18,7 @@ from xgamma.reduction.observation import Run
 from xgamma.reduction.safe_mask import safe_mask
 from xgamma.reduction.settings import ReduceSettings
 
-__all__ = ["add", "at_rows", "opened", "reduce_maps", "reduce_responses", "reduce_scalars", "run_scalars"]
+__all__ = ["add", "add_onto", "at_rows", "opened", "reduce_maps", "reduce_responses", "reduce_scalars", "run_scalars"]
 
 Arrays = dict[str, np.ndarray]
 Tile = tuple[slice, slice]
@@ -274,6 +274,12 @@ def add(first: Arrays, *others: Arrays) -> Arrays:
     for other in others:
         _add_to(result, other)
     return result
+
+
+def add_onto(before: Arrays, made: Arrays) -> Arrays:
+    """Add an earlier result to one that the same task has made; the latter is changed and returned."""
+    _add_to(made, before)
+    return made
 
 
 def _add_to(result: Arrays, other: Arrays) -> None:

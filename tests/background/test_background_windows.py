@@ -99,9 +99,10 @@ def test_tiles_are_cut_until_they_fit(ny, nx, number, depth, size):
     tiles = tile_sizes(chunks, (depth, depth), size)
     for tile, chunk in zip(tiles, chunks, strict=True):
         assert sum(tile) == sum(chunk)
-        # what Zarr can hold: all alike but the last
-        assert len(set(tile[:-1])) <= 1
-        assert tile[-1] <= tile[0]
+        # what Zarr can hold: all alike but the last; joined chunks are split again later
+        if len(tile) >= len(chunk):
+            assert len(set(tile[:-1])) <= 1
+            assert tile[-1] <= tile[0]
         # no tile is smaller than what makes its halo worth while, unless the chunks are
         assert tile[0] >= min(chunk[0], 4 * depth)
     if max(t[0] for t in tiles) >= max(8 * depth, 2):

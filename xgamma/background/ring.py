@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +11,8 @@ import numpy as np
 import xarray as xr
 from dask.base import is_dask_collection
 
-from xgamma.background.correlate import convolve_all, map_halo, positive_angle, stack_parts
+from xgamma.background.correlate import map_halo, positive_angle, stack_parts
+from xgamma.background.windows import Window, map_windows, sky_chunks, spans, split_again, tile_sizes
 from xgamma.coords.grid import pixel_scale
 from xgamma.coords.regions import region_mask
 from xgamma.coords.sky import SkyGrid, grid_of
@@ -98,9 +100,13 @@ def ring_background(
     """
     geometry = check_ring(cube, r_in, width, exclusion)
     ring = Annulus(geometry.r_in, geometry.r_in + geometry.width, geometry.pixel)
-    counts, background = _usable(cube, geometry.exclusion, safe_only)
     settings = f"ring_background(r_in={geometry.r_in:g} deg, width={geometry.width:g} deg)"
-    counts_off, acceptance_off = convolve_all([counts, background], ring)
+    arrays = {n: cube[n].variable.transpose(..., "y", "x") for n in ("counts", "background")}
+    if geometry.exclusion is not None:
+        arrays["exclusion"] = geometry.exclusion
+    if safe_only and "mask_safe" in cube:
+        arrays["mask_safe"] = cube["mask_safe"].variable.transpose(..., "y", "x")
+    counts_off, acceptance_off = _ring_sums(arrays, ring)
     return _on_off(cube, counts_off, acceptance_off, settings)
 
 
@@ -297,6 +303,42 @@ def _is_finite(array: xr.Variable) -> xr.Variable:
 
 def _finite(array: xr.Variable) -> xr.Variable:
     return array.where(_is_finite(array), 0.0)
+
+
+def _ring_sums(arrays: dict[str, xr.Variable], ring: Annulus) -> tuple[xr.Variable, xr.Variable]:
+    """Counts and acceptance that may be used, summed over the ring around each pixel."""
+    dims = max((a.dims for a in arrays.values()), key=len)
+    sizes = {str(d): next(a.sizes[d] for a in arrays.values() if d in a.dims) for d in dims}
+    chunks = {d: next((a.chunksizes[d] for a in arrays.values() if d in a.chunksizes), (n,)) for d, n in sizes.items()}
+    tiles = sky_chunks(arrays.values())
+    plan = {d: spans(c) for d, c in chunks.items()}
+    # the cube is handed on in its own chunks, so what is added to it is not cut
+    work = tile_sizes(tiles, ring.depth, 0.0)
+    plan |= {d: spans(s, n) for d, s, n in zip(("y", "x"), work, ring.depth, strict=True)}
+    made = map_windows(_ring_window, arrays, ["counts", "background"], plan, ring=ring)
+    made = split_again(made, tiles)
+    return made["counts"], made["background"]
+
+
+def _ring_window(arrays: Mapping[str, xr.Variable], window: Window, ring: Annulus) -> list[np.ndarray]:
+    """Sums over the ring in a window, plane by plane."""
+    dims = tuple(window)
+    counts, background = arrays["counts"], arrays["background"]
+    usable: xr.Variable = _is_finite(background) & _is_finite(counts)
+    for name in ("exclusion", "mask_safe"):
+        if name in arrays:
+            usable = usable & arrays[name]
+    usable = usable.set_dims({d: s.last - s.first for d, s in window.items()}).transpose(*dims)
+    shape = [s.stop - s.start for s in window.values()]
+    inner = (window["y"].inner, window["x"].inner)
+    results = []
+    for array in (counts, background):
+        values = array.set_dims(usable.sizes).transpose(*dims).values
+        result = np.empty(shape)
+        for plane in np.ndindex(*shape[:-2]):
+            result[plane] = convolve(np.where(usable.values[plane], values[plane], 0.0), ring.kernel)[inner]
+        results.append(result)
+    return results
 
 
 def _usable(cube: xr.Dataset, exclusion: xr.Variable | None, safe_only: bool) -> tuple[xr.Variable, xr.Variable]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import getitem
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-__all__ = ["Span", "Window", "map_windows", "spans", "tile_sizes"]
+from xgamma.kernels.convolve import tile_chunks
+
+__all__ = ["Span", "Window", "map_windows", "sky_chunks", "spans", "split_again", "tile_sizes"]
 
 #: What all results of one task may take; larger tiles are cut.
 TASK_BYTES = 48 * 2**20
@@ -76,7 +78,9 @@ def spans(sizes: Sequence[int], depth: int = 0) -> tuple[Span, ...]:
 def tile_sizes(
     chunks: tuple[Sequence[int], Sequence[int]], depth: tuple[int, int], bytes_per_pixel: float
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the tiles along (y, x) in which results are made: the chunks of the input, or equal parts of them.
+    """Return the tiles along (y, x) in which results are made: the chunks of the input, joined or cut.
+
+    Chunks smaller than what is needed beyond their edges are joined; too large ones are cut into equal parts.
 
     Parameters
     ----------
@@ -96,7 +100,8 @@ def tile_sizes(
     >>> tile_sizes(((500, 500), (500, 300)), (5, 5), 500.0)
     ((250, 250, 250, 250), (250, 250, 250, 50))
     """
-    sizes = [max(c) for c in chunks]
+    wide = tuple(tile_chunks(tuple(c), d) for c, d in zip(chunks, depth, strict=True))
+    sizes = [max(c) for c in wide]
     while bytes_per_pixel * math.prod(sizes) > TASK_BYTES:
         # the longer side first; equal parts if there are such, so that a regular tiling remains one
         for axis in sorted((0, 1), key=lambda a: -sizes[a]):
@@ -106,8 +111,44 @@ def tile_sizes(
                 break
         else:
             break
-    rows, columns = (_cut_chunks(tuple(c), size) for c, size in zip(chunks, sizes, strict=True))
+    rows, columns = (_cut_chunks(c, size) for c, size in zip(wide, sizes, strict=True))
     return rows, columns
+
+
+def sky_chunks(arrays: Iterable[xr.Variable]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the chunks along (y, x) of the first lazy array that has the dim, the whole length where none is lazy.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> sky_chunks([xr.Variable(("y", "x"), np.ones((4, 6))), xr.Variable("x", da.ones(6, chunks=3))])
+    ((4,), (3, 3))
+    """
+    found = list(arrays)
+    rows, columns = (
+        next((a.chunksizes[d] for a in found if d in a.chunksizes), next((a.sizes[d],) for a in found if d in a.dims))
+        for d in ("y", "x")
+    )
+    return tuple(rows), tuple(columns)
+
+
+def split_again(
+    maps: dict[str, xr.Variable], chunks: tuple[tuple[int, ...], tuple[int, ...]]
+) -> dict[str, xr.Variable]:
+    """Split maps along (y, x) into the chunks of the input where these had been joined for the work.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> joined = {"a": xr.Variable(("y", "x"), da.ones((4, 4), chunks=4))}
+    >>> split_again(joined, ((2, 2), (4,)))["a"].chunks
+    ((2, 2), (4,))
+    """
+    result = {}
+    for name, array in maps.items():
+        finer = {d: c for d, c in zip(("y", "x"), chunks, strict=True) if len(array.chunksizes.get(d, c)) < len(c)}
+        result[name] = array.chunk(finer) if finer else array
+    return result
 
 
 def _cut_chunks(chunks: tuple[int, ...], size: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xgamma.background.correlate import positive_angle
-from xgamma.background.windows import Span, map_windows, spans, tile_sizes
+from xgamma.background.windows import Span, map_windows, sky_chunks, spans, split_again, tile_sizes
 from xgamma.coords.energy_groups import energy_groups
 from xgamma.coords.grid import pixel_scale
 from xgamma.coords.sky import grid_of
@@ -152,6 +153,7 @@ def excess_map(
     )
     arrays = _arrays(cube, on_off, mask, reference_counts(cube, index) if scaled else None)
     maps = map_windows(excess_of_window, arrays, settings.names, _plan(arrays, settings), settings=settings)
+    maps = split_again(maps, sky_chunks(arrays.values()))
     result = _wrap(cube, maps, energy)
     if scaled:
         result.attrs["spectrum"] = f"power law of index {index:g}"
@@ -232,20 +234,16 @@ def _arrays(
 
 def _plan(arrays: dict[str, xr.Variable], settings: ExcessSettings) -> dict[str, tuple[Span, ...]]:
     """Return the tiles of the maps for each of their dims: by the chunks of the first lazy array that has it."""
-    counts = arrays["counts"]
-    chunks: dict[str, tuple[int, ...]] = {}
-    for dim, length in counts.sizes.items():
+    plan: dict[str, tuple[Span, ...]] = {}
+    for dim, length in arrays["counts"].sizes.items():
         lazy = (a.chunksizes[dim] for n, a in arrays.items() if n != "expected" and dim in a.chunksizes)
-        chunks[str(dim)] = next(lazy, (length,))
-    plan = {d: spans(c) for d, c in chunks.items()}
+        plan[str(dim)] = spans(next(lazy, (length,)))
     if settings.groups:
         plan["energy"] = _group_spans(plan["energy"], settings.groups)
-    planes = np.prod([max(s.stop - s.start for s in p) for d, p in plan.items() if d not in ("y", "x")], initial=1)
+    planes = math.prod(max(s.stop - s.start for s in p) for d, p in plan.items() if d not in ("y", "x"))
     depth = settings.disc.depth
-    size = 8.0 * len(settings.names) * float(planes)
-    if any(a.chunks is not None for a in arrays.values()):
-        chunks["y"], chunks["x"] = tile_sizes((chunks["y"], chunks["x"]), depth, size)
-    return plan | {d: spans(chunks[d], n) for d, n in zip(("y", "x"), depth, strict=True)}
+    tiles = tile_sizes(sky_chunks(arrays.values()), depth, 8.0 * len(settings.names) * planes)
+    return plan | {d: spans(sizes, n) for d, sizes, n in zip(("y", "x"), tiles, depth, strict=True)}
 
 
 def _group_spans(bins: tuple[Span, ...], groups: tuple[tuple[int, int], ...]) -> tuple[Span, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, overload
 
 import astropy.units as u
@@ -12,6 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xgamma.coords.units import conversion_factor
 from xgamma.models.covariance import Covariance, block_of, covariance_of, set_errors
 from xgamma.models.parameter import Parameter, Parameters
 from xgamma.models.registry import nearest, register
@@ -76,12 +78,9 @@ class ParameterField:
 
     def canonical(self, parameter: Parameter) -> str:
         """Return the unit in which ``evaluate`` gets a parameter."""
-        unit = u.Unit(parameter.unit)
-        for candidate in (self.unit, *self.also):
-            if candidate is None:
-                return _decomposed(unit)
-            if unit.is_equivalent(candidate):
-                return candidate
+        found = _canonical(parameter.unit, (self.unit, *self.also))
+        if found is not None:
+            return found
         wanted = f"cannot be converted to {self.unit!r}" if self.unit else "should have none"
         msg = f"{self.name} has unit {parameter.unit!r}, which {wanted}"
         raise u.UnitConversionError(msg)
@@ -89,6 +88,19 @@ class ParameterField:
     def check(self, parameter: Parameter) -> None:
         """Raise if the unit of a parameter is of another kind."""
         self.canonical(parameter)
+
+
+# text is parsed once: models are evaluated more often than their units change
+@lru_cache(maxsize=1024)
+def _canonical(text: str, candidates: tuple[str | None, ...]) -> str | None:
+    """First of some units that is of the kind of another, None without one."""
+    unit = u.Unit(text)
+    for candidate in candidates:
+        if candidate is None:
+            return _decomposed(unit)
+        if unit.is_equivalent(candidate):
+            return candidate
+    return None
 
 
 def _decomposed(unit: u.UnitBase) -> str:
@@ -222,7 +234,7 @@ class Component:
     def canonical_factors(self) -> NDArray[np.float64]:
         """Return what turns the value of each of the `arguments` into canonical units, shape (n,)."""
         units = self.canonical_units()
-        return np.array([u.Unit(p.unit).to(units[name]) for name, p in self._parameters.items()], float)
+        return np.array([conversion_factor(p.unit, units[name]) for name, p in self._parameters.items()], float)
 
     def canonical_values(self) -> dict[str, float]:
         """Return the values of the parameters in canonical units (TeV, cm, s, deg)."""

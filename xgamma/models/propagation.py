@@ -36,7 +36,7 @@ def linear_error(
 
     Notes
     -----
-    Derivatives are central differences over a hundredth of each standard deviation: small against the error that is
+    Derivatives are central differences over a thousandth of each standard deviation: small against the error that is
     propagated, large against rounding. At a limit the difference is one-sided.
 
     Examples
@@ -48,7 +48,7 @@ def linear_error(
     gradient = np.zeros((values.size, *np.shape(function(*values))))
     for i in np.flatnonzero(sigma > 0):
         low, high = values.copy(), values.copy()
-        ends = values[i] - 0.01 * sigma[i], values[i] + 0.01 * sigma[i]
+        ends = values[i] - 1e-3 * sigma[i], values[i] + 1e-3 * sigma[i]
         low[i], high[i] = ends if limits is None else np.fmin(np.fmax(ends, limits[i, 0]), limits[i, 1])
         if high[i] <= low[i]:  # the value itself lies beyond a limit
             low[i], high[i] = ends

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import astropy.units as u
@@ -87,7 +88,7 @@ class SpectralModel(Component):
         astropy.units.Quantity
             Shape of `energy`.
         """
-        return self.evaluate(_energies(energy), *self.values) * u.Unit(self.unit)
+        return self.evaluate(_energies(energy), *self.values) * _unit(self.unit)
 
     def integral(self, energy_min: Any, energy_max: Any) -> u.Quantity:
         """Return the integral of the spectrum between energies.
@@ -102,7 +103,7 @@ class SpectralModel(Component):
         astropy.units.Quantity
             For a differential flux in s-1 cm-2.
         """
-        return self.evaluate_integral(*_range(energy_min, energy_max), *self.values) * (u.Unit(self.unit) * u.TeV)
+        return self.evaluate_integral(*_range(energy_min, energy_max), *self.values) * (_unit(self.unit) * u.TeV)
 
     def energy_flux(self, energy_min: Any, energy_max: Any) -> u.Quantity:
         """Return the integral of energy times the spectrum between energies.
@@ -117,7 +118,7 @@ class SpectralModel(Component):
         astropy.units.Quantity
             For a differential flux in TeV s-1 cm-2.
         """
-        return self.evaluate_energy_flux(*_range(energy_min, energy_max), *self.values) * (u.Unit(self.unit) * u.TeV**2)
+        return self.evaluate_energy_flux(*_range(energy_min, energy_max), *self.values) * (_unit(self.unit) * u.TeV**2)
 
     # ------------------------------------------------------------------ errors
     def evaluate_error(
@@ -140,7 +141,7 @@ class SpectralModel(Component):
         value, error : astropy.units.Quantity
         """
         e = _energies(energy)
-        unit = u.Unit(self.unit)
+        unit = _unit(self.unit)
         value, error = self._with_error(lambda *p: self.evaluate(e, *p), method, n_samples, seed)
         return value * unit, error * unit
 
@@ -149,7 +150,7 @@ class SpectralModel(Component):
     ) -> tuple[u.Quantity, u.Quantity]:
         """Return the integral and its standard deviation; parameters as for `integral` and `evaluate_error`."""
         low, high = _range(energy_min, energy_max)
-        unit = u.Unit(self.unit) * u.TeV
+        unit = _unit(self.unit) * u.TeV
         value, error = self._with_error(lambda *p: self.evaluate_integral(low, high, *p), method, n_samples, seed)
         return value * unit, error * unit
 
@@ -158,7 +159,7 @@ class SpectralModel(Component):
     ) -> tuple[u.Quantity, u.Quantity]:
         """Return the energy flux and its standard deviation; parameters as for `energy_flux` and `evaluate_error`."""
         low, high = _range(energy_min, energy_max)
-        unit = u.Unit(self.unit) * u.TeV**2
+        unit = _unit(self.unit) * u.TeV**2
         value, error = self._with_error(lambda *p: self.evaluate_energy_flux(low, high, *p), method, n_samples, seed)
         return value * unit, error * unit
 
@@ -224,7 +225,7 @@ class SpectralModel(Component):
             TeV, shape of `value`; NaN where the spectrum does not take the value inside the range.
         """
         wanted = np.asarray(to_value(value, self.unit, "value"), float)
-        found = [self.inverse_all(v * u.Unit(self.unit), energy_min, energy_max).value for v in wanted.ravel()]
+        found = [self.inverse_all(v * _unit(self.unit), energy_min, energy_max).value for v in wanted.ravel()]
         return np.reshape([f[0] if f.size else np.nan for f in found], wanted.shape) * u.TeV
 
     def inverse_all(self, value: Any, energy_min: Any = "1 MeV", energy_max: Any = "10 PeV") -> u.Quantity:
@@ -333,6 +334,12 @@ class SpectralModel(Component):
 
     #: Quantities leave arithmetic with models to the models.
     __array_ufunc__ = None
+
+
+@lru_cache(maxsize=256)
+def _unit(text: str) -> u.UnitBase:
+    """Parse the text of a unit, once."""
+    return u.Unit(text)
 
 
 def _energies(energy: Any) -> FloatArray:

@@ -2,10 +2,10 @@
 
 import json
 import logging
-import resource
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
@@ -37,7 +37,9 @@ def main() -> None:
     maker = DatasetsMaker(makers, stack_datasets=True, cutout_mode="trim", cutout_width=5 * u.deg)
     stacked = maker.run(stacked, observations)[0]
     seconds = {"reduce and write": time.perf_counter() - start}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # of this process alone: that of resource includes the process that forked it
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak = int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
     sums = {n: float(np.nansum(getattr(stacked, n).data, dtype=float)) for n in ("counts", "background", "exposure")}
     sums["exposure"] *= 1e4
     json.dump({"runs": len(observations), "seconds": seconds, "peak_mib": peak, "check": sums}, sys.stdout)

@@ -178,6 +178,9 @@ def _check(cube: xr.Dataset, radius: Any) -> float:
 def _selection(selection: str | Iterable[str], on_off: bool) -> tuple[str, ...]:
     if isinstance(selection, str):
         selection = (selection,)
+    if not isinstance(selection, Iterable):
+        msg = f"selection={selection!r} must be names, any of {list(OPTIONAL)}, or 'all'"
+        raise TypeError(msg)
     names = tuple(dict.fromkeys(selection))
     if names == ("all",):
         names = tuple(n for n in OPTIONAL if on_off or n not in ON_OFF_ONLY)
@@ -193,14 +196,21 @@ def _selection(selection: str | Iterable[str], on_off: bool) -> tuple[str, ...]:
 
 
 def _group_flux(energy: xr.DataArray, index: float) -> tuple[float, ...]:
+    if not _is_number(index):
+        msg = f"index={index!r} must be a number, 2 for a spectrum that falls with the square of the energy"
+        raise ValueError(msg)
     return tuple(power_law_flux(energy["energy_min"].values, energy["energy_max"].values, index).tolist())
 
 
 def _check_sigmas(**values: float) -> None:
     for name, value in values.items():
-        if not (np.isfinite(value) and value > 0):
+        if not _is_number(value) or value <= 0:
             msg = f"{name}={value!r} must be a positive number of standard deviations"
             raise ValueError(msg)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value))
 
 
 def _arrays(

@@ -13,7 +13,7 @@ from xgamma.kernels.norm_fit import fit_norm
 from xgamma.kernels.norm_limits import norm_sensitivity, scan_norm
 from xgamma.kernels.norm_problem import NormProblem, cash_problem, join_problems, norm_predictions, wstat_problem
 
-__all__ = ["Bands", "NormSettings", "dataset_names", "solve_bands", "variable_dims"]
+__all__ = ["Bands", "NormSettings", "dataset_names", "estimate", "solve_bands", "variable_dims"]
 
 FloatArray = NDArray[np.float64]
 
@@ -143,7 +143,7 @@ def solve_bands(
     problem = join_problems(problems)
     part = np.concatenate(labels)
     takes_part = (problem.shape > 0) | (problem.counts > 0) | (problem.other > 0) | (problem.alpha > 0)
-    results = _estimate(problem, settings)
+    results = estimate(problem, settings)
     results["n_dof"] = takes_part.sum(axis=-1) - 1.0
     npred, excess, _ = norm_predictions(problem, results["norm"])
     for name, values in zip(PER_DATASET, (npred, excess, problem.counts), strict=True):
@@ -167,8 +167,21 @@ def _problem(arrays: dict[str, FloatArray], bands: Bands) -> tuple[NormProblem, 
     return cash_problem(flat["counts"], flat["other"], flat["shape"], inside), joint
 
 
-def _estimate(problem: NormProblem, settings: NormSettings) -> dict[str, FloatArray]:
-    """Norms with errors, limits, significance and profile."""
+def estimate(problem: NormProblem, settings: NormSettings) -> dict[str, FloatArray]:
+    """Return norms with errors, limits, significance and profile.
+
+    Parameters
+    ----------
+    problem
+        The fits, shape (..., k).
+    settings
+        What is estimated.
+
+    Returns
+    -------
+    dict
+        Arrays of shape (...), and (..., scan) for the profile.
+    """
     wanted = settings.selection
     fit = fit_norm(
         problem, settings.n_sigma, settings.n_sigma_ul, errors="errn-errp" in wanted, upper_limit="ul" in wanted

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xgamma.estimators.norm_points import NormSettings, dataset_names, variable_dims
+from xgamma.estimators.norm_points import NormSettings, dataset_names, estimate, variable_dims
 from xgamma.fit.compile import compile_likelihood
 from xgamma.fit.cubes import Spectra
 from xgamma.fit.fit import fit
 from xgamma.fit.predict import npred, npred_signal
 from xgamma.fit.result import FitResult
+from xgamma.kernels.norm_fit import fit_norm
 from xgamma.kernels.norm_limits import norm_sensitivity
-from xgamma.kernels.norm_problem import cash_problem, join_problems, wstat_problem
+from xgamma.kernels.norm_problem import NormProblem, cash_problem, join_problems, norm_predictions, wstat_problem
 from xgamma.models.models import Models
 from xgamma.models.norm import ScaleSpectralModel
 from xgamma.models.sky_model import SkyModel
@@ -92,10 +93,13 @@ def _band(
     if not any(bool(c["mask_fit"].any()) for c in inside.values()):
         return empty
     free = f"{source}.{NORM}"
+    fixed, lowest = _with_others_fixed(models, inside, source, settings)
     if not per_dataset.any():
-        # without a single count the statistic falls for ever; a norm below zero means nothing
-        models = models.copy()
-        models.parameters[free].min = 0.0
+        # without a single count no other model can be told from the source
+        return empty | fixed
+    models = models.copy()
+    # empty bins forbid lower norms
+    models.parameters[free].min = lowest
     with warnings.catch_warnings():
         # what does not converge is told by `success`
         warnings.simplefilter("ignore", UserWarning)
@@ -176,16 +180,34 @@ def _asked(
         profile = best.stat_profile(name, settings.norms)
         result["stat_scan"] = np.asarray(profile["stat"].values, float)
     if "sensitivity" in settings.selection:
-        result["norm_sensitivity"] = _sensitivity(best.models, cubes, source, settings.n_sigma_sensitivity)
+        problem, _ = _problem(best.models, cubes, source)
+        result["norm_sensitivity"] = float(norm_sensitivity(problem, settings.n_sigma_sensitivity))
     return result
 
 
-def _sensitivity(models: Models, cubes: dict[str, xr.Dataset], source: str, n_sigma: float) -> float:
-    """Norm of a detection, the other models as they are."""
+def _with_others_fixed(
+    models: Models, cubes: dict[str, xr.Dataset], source: str, settings: NormSettings
+) -> tuple[dict[str, Any], float]:
+    """Estimate the norm with the other models as they are; and the lowest norm, NaN where there is none."""
+    problem, part = _problem(models, cubes, source)
+    result: dict[str, Any] = dict(estimate(problem, settings))
+    npred, excess, _ = norm_predictions(problem, result["norm"])
+    for name, values in (("npred", npred), ("npred_excess", excess)):
+        result[name] = np.bincount(part, values, minlength=int(part.max()) + 1)
+    result["n_dof"] = problem.counts.size - 1.0
+    corner = bool(fit_norm(problem, errors=False, upper_limit=False).corner)
+    return {n: v if np.ndim(v) else v.item() for n, v in ((n, np.asarray(v)) for n, v in result.items())}, (
+        float(result["norm"]) if corner else np.nan
+    )
+
+
+def _problem(models: Models, cubes: dict[str, xr.Dataset], source: str) -> tuple[NormProblem, np.ndarray]:
+    """Fit of the norm with the other models as they are, and the number of the dataset of each bin."""
     unit = models.copy()
     unit.parameters[f"{source}.{NORM}"].value = 1.0
     others = Models([m for m in unit if m.name != source])
-    problems = []
+    problems: list[NormProblem] = []
+    parts: list[np.ndarray] = []
     for name, cube in cubes.items():
         mask = cube["mask_fit"].values.ravel()
         shape = npred_signal(cube, unit.select([source]), name=name).values.ravel()[mask]
@@ -197,4 +219,7 @@ def _sensitivity(models: Models, cubes: dict[str, xr.Dataset], source: str, n_si
         else:
             known = cube["background"].values.ravel()[mask] if "background" in cube else 0.0
             problems.append(cash_problem(counts, other + known, shape))
-    return float(norm_sensitivity(join_problems(problems), n_sigma))
+        first = 0 if not parts else int(parts[-1].max(initial=-1)) + 1
+        runs = cube["mask_fit"].transpose(..., "energy").values.reshape(-1, cube.sizes["energy"])
+        parts.append(first + np.repeat(np.arange(len(runs)), runs.sum(axis=1)))
+    return join_problems(problems), np.concatenate(parts)

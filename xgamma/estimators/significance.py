@@ -46,6 +46,8 @@ def significance_distribution(
     ------
     ValueError
         If no finite value is left, the mask is not bool, or the binning is not valid.
+    TypeError
+        If significances or mask are no DataArrays.
 
     Notes
     -----
@@ -60,15 +62,12 @@ def significance_distribution(
     True
     """
     values = _values(sqrt_ts, mask)
-    if nbin < 1 or int(nbin) != nbin:
+    if not isinstance(nbin, (int, float, np.number)) or nbin < 1 or int(nbin) != nbin:
         msg = f"nbin={nbin!r} must be a whole number of at least 1"
         raise ValueError(msg)
-    lo, hi = (float(values.min()), float(values.max())) if limits is None else map(float, limits)
+    lo, hi = (float(values.min()), float(values.max())) if limits is None else _limits(limits)
     if limits is None and lo == hi:
         lo, hi = lo - 0.5, hi + 0.5
-    if not (np.isfinite([lo, hi]).all() and hi > lo):
-        msg = f"limits={limits!r} must be two ascending numbers"
-        raise ValueError(msg)
     values = values[(values >= lo) & (values <= hi)]
     if not len(values):
         msg = f"no significance lies between {lo:g} and {hi:g}"
@@ -96,8 +95,25 @@ def significance_distribution(
     return xr.Dataset(variables, coords=axis.coords)
 
 
+def _limits(limits: Any) -> tuple[float, float]:
+    try:
+        lo, hi = (float(value) for value in limits)
+    except (TypeError, ValueError):
+        lo = hi = np.nan
+    if not (np.isfinite([lo, hi]).all() and hi > lo):
+        msg = f"limits={limits!r} must be two ascending numbers"
+        raise ValueError(msg)
+    return lo, hi
+
+
 def _values(sqrt_ts: xr.DataArray, mask: xr.DataArray | None) -> np.ndarray:
+    if not isinstance(sqrt_ts, xr.DataArray):
+        msg = f"the significances must be a DataArray, such as maps.sqrt_ts, not a {type(sqrt_ts).__name__}"
+        raise TypeError(msg)
     if mask is not None:
+        if not isinstance(mask, xr.DataArray):
+            msg = f"mask must be a DataArray of bools with dims of the map, not a {type(mask).__name__}"
+            raise TypeError(msg)
         if mask.dtype != bool:
             msg = f"mask must be bool (True: use the pixel), not {mask.dtype}"
             raise ValueError(msg)

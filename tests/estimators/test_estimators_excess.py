@@ -314,6 +314,9 @@ def test_selection_says_what_is_made():
         ({"energy_edges": ["10 TeV", "1 TeV"]}, "ascending"),
         ({"energy_edges": ["1 TeV", "1.1 TeV"]}, "same edges"),
         ({"mask": xr.DataArray([1.0])}, "mask must be a DataArray of bools"),
+        ({"n_sigma": "one"}, "n_sigma='one' must be a positive number"),
+        ({"n_sigma_ul": [1, 2]}, "n_sigma_ul=.* must be a positive number"),
+        ({"selection": "flux", "index": "steep"}, "index='steep' must be a number"),
     ],
 )
 def test_bad_input_raises_in_words(arguments, words):
@@ -380,3 +383,45 @@ def test_exact_energies_split_bins_that_overlap():
     lo, hi = np.maximum(cube.energy_true_min.values, 1.0), np.minimum(cube.energy_true_max.values, 10.0)
     expected = np.einsum("tyx,t->yx", cube.exposure.values, power_law_flux(lo, hi, 2.0))
     assert_allclose(total, expected, rtol=1e-12)
+
+
+def test_input_that_does_not_fit_is_named():
+    with pytest.raises(TypeError, match="selection=3 must be names"):
+        excess_map(make_cube(), selection=3)
+    cube = make_cube()
+    mask = cube.mask_safe.isel(energy=slice(0, 3))
+    with pytest.raises(ValueError, match=r"'mask' with \{'energy': 3, .*does not fit the counts with \{'energy': 4"):
+        excess_map(cube, mask=mask)
+    with pytest.raises(ValueError, match=r"'background' with .*'run'.* does not fit the counts"):
+        excess_map(make_cube(on_off=False).assign(background=cube.counts.expand_dims(run=2)))
+
+
+def test_groups_of_single_precision_are_summed_in_double():
+    cube = make_cube(on_off=False)
+    cube["background"] = cube.background * 1e3 + 1e-3
+    stored = cube.astype("float32")
+    stored["mask_safe"] = cube.mask_safe
+    wanted = excess_map(stored.assign(background=stored.background.astype(float)), "0.2 deg", energy_edges=GROUPS)
+    actual = excess_map(stored, "0.2 deg", energy_edges=GROUPS)
+    assert_array_equal(actual.background, wanted.background)
+    chunked = excess_map(stored.chunk(y=8, x=10), "0.2 deg", energy_edges=GROUPS)
+    assert_allclose(chunked.background, wanted.background, rtol=1e-12)
+
+
+def test_tiles_smaller_than_the_disc_are_joined_and_split_again():
+    cube = make_cube()
+    lazy = excess_map(cube.chunk(y=3, x=4, energy=1), "0.9 deg")
+    assert lazy.sqrt_ts.chunks == cube.chunk(y=3, x=4, energy=1).counts.chunks
+    expected = excess_map(cube, "0.9 deg")
+    for name in expected.data_vars:
+        assert_allclose(lazy[name], expected[name], rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+def test_large_tiles_are_cut(monkeypatch):
+    monkeypatch.setattr("xgamma.background.windows.TASK_BYTES", 6 * 8 * 4 * 100)
+    cube = make_cube()
+    lazy = excess_map(cube.chunk(), "0.2 deg")
+    assert lazy.sqrt_ts.chunks == ((4,), (8, 8), (10, 10))
+    expected = excess_map(cube, "0.2 deg")
+    for name in expected.data_vars:
+        assert_allclose(lazy[name], expected[name], rtol=1e-9, atol=1e-9, err_msg=name)

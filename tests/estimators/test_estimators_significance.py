@@ -80,3 +80,18 @@ def test_a_constant_map_has_no_fit():
 def test_bad_input_raises_in_words(arguments, words):
     with pytest.raises(ValueError, match=words):
         significance_distribution(make_map(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"nbin": "many"}, ValueError, "nbin='many' must be a whole number"),
+        ({"limits": 3}, ValueError, "limits=3 must be two ascending numbers"),
+        ({"limits": ("a", "b")}, ValueError, "must be two ascending numbers"),
+        ({"mask": np.ones((2, 2), dtype=bool)}, TypeError, "mask must be a DataArray of bools"),
+        ({"sqrt_ts": xr.Dataset()}, TypeError, "must be a DataArray, such as maps.sqrt_ts, not a Dataset"),
+    ],
+)
+def test_arguments_of_another_kind(arguments, error, words):
+    with pytest.raises(error, match=words):
+        significance_distribution(**{"sqrt_ts": make_map(), **arguments})

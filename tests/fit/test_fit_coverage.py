@@ -64,7 +64,7 @@ def check(pulls, profile, limit):
 
 @pytest.mark.parametrize("on_off", [True, False])
 def test_coverage_of_a_few(on_off):
-    check(*run(200, on_off, minos=False))
+    check(*run(150, on_off, minos=False))
 
 
 @pytest.mark.slow

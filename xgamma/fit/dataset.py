@@ -67,8 +67,10 @@ class Contribution(Protocol):
     def add_to(self, total: FloatArray, values: FloatArray) -> None:
         """Add what is predicted to the bins of the dataset, in place."""
 
-    def project(self, slope: FloatArray, values: FloatArray, place: int, step: float) -> float:
-        """Return the sum over the bins of a slope times the derivative of the prediction by one value."""
+    def add_gradient(
+        self, total: FloatArray, slope: FloatArray, values: FloatArray, steps: Mapping[int, float]
+    ) -> None:
+        """Add the sum over the bins of a slope times the derivatives of the prediction by the values with steps."""
 
 
 class SpectralContribution:
@@ -112,24 +114,26 @@ class SpectralContribution:
         scale, key = self.flux.split(values)
         total += scale * self._folded(*key)
 
-    def project(self, slope: FloatArray, values: FloatArray, place: int, step: float) -> float:
-        """Return the sum over the bins of a slope times the derivative of the prediction by one value.
+    def add_gradient(
+        self, total: FloatArray, slope: FloatArray, values: FloatArray, steps: Mapping[int, float]
+    ) -> None:
+        """Add the sum over the bins of a slope times the derivatives of the prediction by the values with steps.
 
-        Exact for a value that scales the spectrum; else from the difference over a step to both sides.
+        Exact for a value that scales the spectrum; for others from the difference over a step to both sides.
         """
-        if place == self.flux.scale_place:
-            _, key = self.flux.split(values)
-            return float(slope @ self._folded(*key)) * self.flux.scale_factor
-        if place not in self.places:
-            return 0.0
-        ends = []
-        for side in (step, -step):
-            moved = values.copy()
-            moved[place] += side
-            scale, key = self.flux.split(moved)
-            # fold the slope, not the flux: nothing is remembered of points that are not met again
-            ends.append(scale * self.flux.integral(*key))
-        return float((slope @ self.matrix) @ (ends[0] - ends[1])) / (2.0 * step)
+        # fold the slope back, not the flux of each step: one product, and nothing is remembered of passing points
+        back = slope @ self.matrix
+        for place in set(self.places.tolist()) & set(steps):
+            if place == self.flux.scale_place:
+                total[place] += float(back @ self.flux.shape(*self.flux.split(values)[1])) * self.flux.scale_factor
+                continue
+            step, ends = steps[place], []
+            for side in (step, -step):
+                moved = values.copy()
+                moved[place] += side
+                scale, key = self.flux.split(moved)
+                ends.append(scale * self.flux.integral(*key))
+            total[place] += float(back @ (ends[0] - ends[1])) / (2.0 * step)
 
 
 @dataclass(eq=False)
@@ -212,9 +216,7 @@ class BinnedDataset:
         result = np.zeros(values.size)
         slope = self.statistic.derivative(self.npred_signal(values))
         for contribution in self.contributions:
-            for place in contribution.places.tolist():
-                if place in steps:
-                    result[place] += contribution.project(slope, values, place, steps[place])
+            contribution.add_gradient(result, slope, values, steps)
         return result
 
     def stat(self, values: FloatArray) -> float:

@@ -116,7 +116,7 @@ class SpectralFlux:
                 np.all(np.isfinite(one))
                 and np.any(one != 0)
                 and not np.any(none)
-                and np.allclose(two, 2.0 * one, 1e-13)
+                and np.allclose(two, 2.0 * one, 1e-12, 0.0)
             ):
                 return i
         return None

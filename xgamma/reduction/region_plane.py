@@ -36,8 +36,8 @@ def tangent_north(vectors: np.ndarray, pole: np.ndarray = NORTH_POLE) -> np.ndar
     """
     north = pole - (vectors * pole).sum(axis=-1, keepdims=True) * vectors
     length = np.linalg.norm(north, axis=-1, keepdims=True)
-    other = np.cross(vectors, np.eye(3)[np.argmin(np.abs(pole))])
-    other /= np.linalg.norm(other, axis=-1, keepdims=True)
+    other = np.cross(pole, np.eye(3)[np.argmin(np.abs(pole))])
+    other /= np.linalg.norm(other)
     return np.asarray(np.where(length > 1e-12, north / np.maximum(length, 1e-300), other))
 
 

@@ -19,11 +19,12 @@ from xgamma.dl3.observation import Observation
 from xgamma.io.provenance import provenance
 from xgamma.kernels.sphere import separation, to_vectors
 from xgamma.reduction.footprint import plan_pointing
-from xgamma.reduction.graph import batches, running_sum_graph
+from xgamma.reduction.graph import batches
 from xgamma.reduction.measured import measured
 from xgamma.reduction.region_background import PreparedOff, Usable, check_spectrum_background
 from xgamma.reduction.spectrum_settings import SpectrumSettings, spectrum_settings
-from xgamma.reduction.spectrum_task import ON_OFF, empty_spectra, finish_spectra, reduce_spectra
+from xgamma.reduction.spectrum_task import ON_OFF, finish_spectra, reduce_spectra
+from xgamma.reduction.tasks import add
 
 __all__ = ["reduce_to_spectra"]
 
@@ -49,6 +50,8 @@ ATTRS = {
 #: Runs in one task at most, and tasks at least where there are enough runs: several cores are kept busy.
 LARGEST_BATCH = 32
 FEWEST_BATCHES = 8
+#: Batches that one task adds up.
+SUMMANDS = 8
 #: The index table may differ from the event header by this much, deg: no run is left out that a task would use.
 POINTING_MARGIN = 0.5
 
@@ -217,8 +220,7 @@ def _arrays(
         first += len(group)
     if stack:
         # the order of the sums is fixed by the graph: every scheduler gives the same bits
-        layer |= running_sum_graph(f"{name}-sum", (0,), work, (empty_spectra, f"{name}-settings"))
-        layer[name, 0] = (finish_spectra, (f"{name}-sum", 0), f"{name}-settings")
+        layer[name, 0] = (finish_spectra, _sum(layer, f"{name}-part", work), f"{name}-settings")
     else:
         layer |= {(name, i): task for i, task in enumerate(work)}
     sizes = tuple(len(group) for group in groups)
@@ -226,6 +228,19 @@ def _arrays(
         variable: _variable(name, layer, graphs, variable, shape, dtype, sizes, stack=stack)
         for variable, (shape, dtype) in _shapes(settings, len(runs), stack).items()
     }
+
+
+def _sum(layer: dict[Any, Any], name: str, work: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Put tasks and a tree of their sums into the graph; return the key of the sum. Spectra are small: no sum waits."""
+    level = [(name, 0, i) for i in range(len(work))]
+    layer |= dict(zip(level, work, strict=True))
+    depth = 1
+    while len(level) > 1:
+        groups = batches(level, SUMMANDS)
+        level = [(name, depth, i) for i in range(len(groups))]
+        layer.update({key: (add, *group) for key, group in zip(level, groups, strict=True)})
+        depth += 1
+    return level[0]
 
 
 def _usable_key(layer: dict[Any, Any], name: str, usable: Usable | None) -> tuple[tuple[Any, ...], list[Any]]:

@@ -16,7 +16,7 @@ from xgamma.reduction.spectrum_run import SpectrumRun
 from xgamma.reduction.spectrum_settings import SpectrumSettings
 from xgamma.reduction.tasks import Arrays, at_rows, opened, run_scalars
 
-__all__ = ["ON_OFF", "empty_spectra", "finish_spectra", "reduce_spectra"]
+__all__ = ["ON_OFF", "finish_spectra", "reduce_spectra"]
 
 #: Variables of an on-off spectrum.
 ON_OFF = ("counts_off", "acceptance", "acceptance_off", "background")
@@ -64,7 +64,7 @@ def reduce_spectra(
         arrays = {name: np.stack([one[name] for one in made]) for name in made[0]}
         result = _single(arrays, settings, axis=1) | at_rows(scalars, (0, len(runs)))
         return result
-    total = empty_spectra(settings)
+    total = _empty(settings)
     for one in made:
         add_to(total, _weighted(one))
     return total | at_rows(scalars, rows)
@@ -208,6 +208,9 @@ def _mask(spectra: SpectrumRun, settings: SpectrumSettings, made: Arrays, outsid
 def _warn(spectra: SpectrumRun, settings: SpectrumSettings, made: Arrays, outside: np.ndarray) -> None:
     """Name runs that see nothing of a region, or have no room for off regions."""
     where = f"run {spectra.name}"
+    if not len(spectra.run.gti):
+        warnings.warn(f"{where}: no good time; the run is kept, with nothing safe", UserWarning, stacklevel=2)
+        return
     dark = np.flatnonzero(outside)
     if len(dark):
         far = f"{spectra.offsets[dark[0]]:.2f} deg from its pointing"
@@ -246,7 +249,7 @@ def _weighted(one: Arrays) -> Arrays:
     return result
 
 
-def empty_spectra(settings: SpectrumSettings) -> Arrays:
+def _empty(settings: SpectrumSettings) -> Arrays:
     """Return the sum over no runs."""
     n, n_energy = len(settings.regions), settings.n_energy
     n_true = 0 if settings.energy_true is None else len(settings.energy_true)

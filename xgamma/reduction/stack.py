@@ -185,7 +185,7 @@ def _spectral_edisp(cube: xr.Dataset, mask: xr.Variable | None, dim: str) -> xr.
     A bin that is safe in some runs only has counts of these alone, so the others' part is left out of its column.
     """
     edisp = cube["edisp"].variable
-    weight = cube["exposure"].variable if "exposure" in cube else xr.ones_like(edisp.isel(energy=0, drop=True))
+    weight = cube["exposure"].variable if "exposure" in cube else xr.ones_like(edisp.isel(energy=0))
     if mask is not None:
         weight = weight.where(mask.any("energy"), 0.0)
         edisp = edisp.where(mask, 0.0).transpose(*edisp.dims)

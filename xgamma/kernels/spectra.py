@@ -20,6 +20,9 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 
+#: Rule for integrals over which an exponent changes by little.
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(10)
+
 
 def safe_exp(x: ArrayLike) -> FloatArray:
     """Return exp(x), infinite without a warning where it overflows.
@@ -114,7 +117,7 @@ def parabola_integral(low: ArrayLike, high: ArrayLike, slope: float, curvature: 
     -----
     Error functions, scaled so that they neither overflow nor vanish: erfcx for c > 0, Dawson's integral for c < 0.
     Where the exponent changes by little between the limits, differences of them would lose digits: there a quadrature
-    with eight points is exact to rounding.
+    with ten points is exact to rounding.
 
     Examples
     --------
@@ -147,10 +150,9 @@ def parabola_integral(low: ArrayLike, high: ArrayLike, slope: float, curvature: 
 
 
 def _gentle(exponent: Callable[[FloatArray], FloatArray], low: FloatArray, high: FloatArray) -> FloatArray:
-    nodes, weights = np.polynomial.legendre.leggauss(10)
     half = 0.5 * (high - low)
-    values = safe_exp(exponent(low[..., None] + half[..., None] * (nodes + 1.0)))
-    return np.asarray(half * (values @ weights))
+    values = safe_exp(exponent(low[..., None] + half[..., None] * (NODES + 1.0)))
+    return np.asarray(half * (values @ WEIGHTS))
 
 
 def _bell(t0: FloatArray, t1: FloatArray, f0: FloatArray, f1: FloatArray, top: float) -> FloatArray:

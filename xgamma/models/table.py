@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
-from astropy.table import Table
 from numpy.typing import NDArray
 
 from xgamma.coords.units import to_value
 from xgamma.io.fits_file import expand_path
 from xgamma.models.component import ParameterField
 from xgamma.models.parameter import Parameter
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 __all__ = ["as_quantity", "canonical_unit", "checked_nodes", "read_spectrum_table"]
 
@@ -123,6 +125,8 @@ def read_spectrum_table(path: str | os.PathLike[str], energy_unit: str, unit: st
             msg = f"{file.name} needs two columns, energy and value; it has {columns.shape[1]}"
             raise ValueError(msg)
         return columns[:, 0] * u.Unit(energy_unit), columns[:, 1] * u.Unit(unit)
+    from astropy.table import Table
+
     table = Table.read(file, format="ascii.ecsv" if name.endswith(".ecsv") else "fits")
     found = [_column(table, names, file.name) for names in (ENERGY_COLUMNS, VALUE_COLUMNS)]
     energy, values = (

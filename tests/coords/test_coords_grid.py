@@ -152,6 +152,13 @@ class TestRegionGrid:
         assert dict(listed.sizes) == {"region": 1}
         xr.testing.assert_identical(listed.isel(region=0), one)
 
+    def test_an_axis_of_another_grid_brings_its_energies_only(self):
+        energy = xg.energy_axis("1 TeV", "10 TeV", nbin=4)
+        other = region_grid("icrs;circle(10, 10, 0.1)", energy=energy)
+        grid = region_grid("icrs;circle(83.63, 22.01, 0.1)", energy=other.energy)
+        assert grid.region.item().startswith("icrs;circle(83.63")
+        assert set(sky_grid(CENTER, "1 deg", "0.1 deg", energy=other.energy).coords).isdisjoint({"region", "region_lon"})
+
     def test_empty(self):
         with pytest.raises(ValueError, match="empty"):
             region_grid([])

@@ -139,13 +139,18 @@ def _axes(
         if f"{getattr(axis, 'name', None)}_min" not in getattr(axis, "coords", ()):
             msg = f"{name} must be an axis from xgamma.energy_axis, not {type(axis).__name__}"
             raise TypeError(msg)
-        axes[name] = rename_axis(axis, name)
+        axes[name] = _alone(rename_axis(axis, name), name)
     if rad is not None:
-        axes["rad"] = rename_axis(rad, "rad")
+        axes["rad"] = _alone(rename_axis(rad, "rad"), "rad")
     elif energy_true is not None:
         edges = np.linspace(0.0, 0.66, 67)
         axes["rad"] = bin_axis("rad", edges[:-1], edges[1:], "deg", interp="lin", long_name="Offset from source")
     return axes
+
+
+def _alone(axis: xr.DataArray, name: str) -> xr.DataArray:
+    """Return an axis without other coordinates: one that is taken out of a cube brings along all that it has no dim for."""
+    return axis.drop_vars([n for n in axis.coords if n not in (name, f"{name}_min", f"{name}_max")])
 
 
 def _check_size(shape: tuple[int, int, int]) -> None:

@@ -112,6 +112,33 @@ def test_an_end_beyond_a_limit_is_named(backend):
     assert found.errn == pytest.approx(0.0916, rel=0.02)
 
 
+@pytest.mark.parametrize("backend", ["minuit", "scipy"])
+def test_at_a_limit_there_is_one_end(backend):
+    model = source()
+    model.spectral.index.max = 2.15
+    result = fit(cube(), model, backend=backend)
+    found = result.confidence("crab.index")
+    assert found.message == "the upper end lies beyond the limit of crab.index"
+    low = brentq(lambda index: profiled(result, index) - result.deviance - 1, 2.0, 2.15, xtol=1e-9)
+    assert found.errn == pytest.approx(2.15 - low, rel=0.01)
+    with pytest.raises(ValueError, match="no contour of .* was found"):
+        result.stat_contour("index", "amplitude")
+    with pytest.raises(ValueError, match="no error to scan over"):
+        result.stat_profile("index")
+
+
+@pytest.mark.parametrize("backend", ["minuit", "scipy"])
+def test_what_the_data_do_not_tell_has_no_interval(backend):
+    twins = [source("first"), source("second")]
+    for twin in twins:
+        twin.spectral.index.frozen = True
+    with pytest.warns(UserWarning, match="not positive definite"):
+        result = fit(cube(), twins, backend=backend)
+    found = result.confidence("first.amplitude")
+    assert not found.success
+    assert "was not found" in found.message
+
+
 def test_an_interval_of_the_only_parameter():
     model = source()
     model.spectral.index.frozen = True

@@ -19,7 +19,7 @@ __all__ = ["Confidence", "confidence_interval", "contour", "profile", "surface"]
 FloatArray = NDArray[np.float64]
 
 #: How far, in units of the first step, an end of an interval is looked for.
-REACH = 2.0**30
+REACH = 2.0**10
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,15 @@ def _minos(problem: Problem, options: Options, name: str, sigma: float) -> tuple
     # iminuit takes numbers below one as probabilities, others as standard deviations
     minuit.minos(name, cl=sigma if sigma >= 1 else float(chi2.cdf(sigma**2, 1)))
     error = minuit.merrors[name]
-    scale = float(problem.scale[problem.names.index(name)])
+    place = problem.names.index(name)
+    scale, best = float(problem.scale[place]), float(problem.start[place])
     notes, ends = [], []
-    for side, good, at_limit, new, value in (
-        ("lower", error.lower_valid, error.at_lower_limit, error.lower_new_min, -error.lower),
-        ("upper", error.upper_valid, error.at_upper_limit, error.upper_new_min, error.upper),
+    for side, good, at_limit, new, value, limit in (
+        ("lower", error.lower_valid, error.at_lower_limit, error.lower_new_min, -error.lower, problem.lower[place]),
+        ("upper", error.upper_valid, error.at_upper_limit, error.upper_new_min, error.upper, problem.upper[place]),
     ):
         ends.append(value * scale if good and not at_limit else np.nan)
-        if at_limit:
+        if at_limit or (not good and np.isclose(best, limit, rtol=1e-6, atol=1e-9)):
             notes.append(f"the {side} end lies beyond the limit of {name}")
         elif new:
             notes.append(f"a new minimum was found on the way to the {side} end: fit again from other values")
@@ -248,11 +249,19 @@ def contour(problem: Problem, options: Options, pair: tuple[str, str], rise: flo
         Rise of the deviance.
     n
         Number of points.
+
+    Raises
+    ------
+    ValueError
+        If there is no such contour.
     """
     # MNCONTOUR takes the probability that belongs to the rise in two dimensions
     minuit = minuit_of(problem, options)
     minuit.migrad()
     points = np.asarray(minuit.mncontour(*pair, cl=float(chi2.cdf(rise, 2)), size=n), float)
+    if points.ndim != 2 or len(points) < 4 or not np.all(np.isfinite(points)):
+        msg = f"no contour of {pair[0]} and {pair[1]} was found: is one at its limit, or do the data not tell it?"
+        raise ValueError(msg)
     scale = np.array([problem.scale[problem.names.index(name)] for name in pair])
     return points * scale
 

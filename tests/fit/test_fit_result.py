@@ -121,7 +121,7 @@ def test_at_a_limit_there_is_one_end(backend):
     assert found.message == "the upper end lies beyond the limit of crab.index"
     low = brentq(lambda index: profiled(result, index) - result.deviance - 1, 2.0, 2.15, xtol=1e-9)
     assert found.errn == pytest.approx(2.15 - low, rel=0.01)
-    with pytest.raises(ValueError, match="no contour of .* was found"):
+    with pytest.raises(ValueError, match=r"no contour of .* was found"):
         result.stat_contour("index", "amplitude")
     with pytest.raises(ValueError, match="no error to scan over"):
         result.stat_profile("index")

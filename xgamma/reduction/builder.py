@@ -14,6 +14,7 @@ from dask.base import tokenize
 
 from xgamma.dl3.observation import Observation
 from xgamma.io.pieces import TileTokens
+from xgamma.reduction.allocator import few_arenas
 from xgamma.reduction.footprint import plan_pointing, tiles_of_runs
 from xgamma.reduction.graph import Key, batches, lanes_sum_graph, variable
 from xgamma.reduction.measured import measured
@@ -102,6 +103,7 @@ class Builder:
 
     def variables(self) -> dict[str, xr.Variable]:
         """Return all variables of the cube, lazy."""
+        few_arenas()
         arrays = {**self._maps(), **self._responses(), **self._scalars()}
         return {name: xr.Variable(*_dims(name, a, self.stack), attrs=_attrs(name)) for name, a in arrays.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,14 +14,14 @@ from dask.base import compute
 from numpy.typing import NDArray
 
 from xgamma.coords.units import to_unit
-from xgamma.fit.cubes import Spectra, match_models, named_cubes, spectra_of
+from xgamma.fit.cubes import Cubes, Spectra, match_models, named_cubes, spectra_of
 from xgamma.fit.dataset import BinnedDataset, Likelihood, PriorTerm, SpectralContribution
 from xgamma.fit.flux import SpectralFlux
 from xgamma.fit.likelihood import CashStatistic, ChiSquare, Statistic, WStatistic
 from xgamma.fit.response import Response, response
 from xgamma.models.models import as_models
 from xgamma.models.parameter import Parameters
-from xgamma.models.sky_model import SkyModel
+from xgamma.models.sky_model import Model, SkyModel
 
 __all__ = ["StatName", "compile_likelihood", "stat_name"]
 
@@ -64,7 +64,7 @@ def stat_name(cube: xr.Dataset, stat: str | None = None) -> str:
     return stat
 
 
-def compile_likelihood(cubes: Any, models: Any, stat: StatName | None = None) -> Likelihood:
+def compile_likelihood(cubes: Cubes, models: Model | Iterable[Model], stat: StatName | None = None) -> Likelihood:
     """Prepare the likelihood of models for cubes of spectra.
 
     Parameters

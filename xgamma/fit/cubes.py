@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -17,8 +17,10 @@ from xgamma.fit.response import Axes
 from xgamma.models.models import Models
 from xgamma.models.sky_model import Model, SkyModel
 
-__all__ = ["Spectra", "match_models", "named_cubes", "spectra_of"]
+__all__ = ["Cubes", "Spectra", "match_models", "named_cubes", "spectra_of"]
 
+#: What a fit takes.
+Cubes: TypeAlias = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset] | Iterable[xr.Dataset]
 #: Name of a single cube that has none.
 UNNAMED = "cube"
 
@@ -60,7 +62,7 @@ class Spectra:
         return np.array(chosen, bool).reshape(self.shape)
 
 
-def named_cubes(cubes: Any) -> dict[str, xr.Dataset]:
+def named_cubes(cubes: Cubes) -> dict[str, xr.Dataset]:
     """Return the cubes of a fit by name.
 
     Parameters
@@ -84,6 +86,7 @@ def named_cubes(cubes: Any) -> dict[str, xr.Dataset]:
     >>> list(named_cubes([xr.Dataset(attrs={"name": "hess"}), xr.Dataset()]))
     ['hess', 'cube-1']
     """
+    named: list[tuple[str, Any]]
     if isinstance(cubes, xr.DataTree):
         cubes = {node.path.strip("/") or UNNAMED: node.to_dataset() for node in cubes.subtree if node.data_vars}
     if isinstance(cubes, xr.Dataset):
@@ -91,7 +94,7 @@ def named_cubes(cubes: Any) -> dict[str, xr.Dataset]:
     elif isinstance(cubes, Mapping):
         named = [(str(name), cube) for name, cube in cubes.items()]
     elif isinstance(cubes, Iterable) and not isinstance(cubes, (str, xr.DataArray)):
-        given = list(cubes)
+        given: list[Any] = list(cubes)
         named = [(str(getattr(c, "attrs", {}).get("name", f"{UNNAMED}-{i}")), c) for i, c in enumerate(given)]
     else:
         kind = type(cubes).__name__

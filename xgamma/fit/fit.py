@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
+import xarray as xr
 
 from xgamma.fit.compile import StatName, compile_likelihood
 from xgamma.fit.minimize import Backend, Options, minimize, rescaled
@@ -14,13 +16,14 @@ from xgamma.fit.result import FitResult
 from xgamma.models.covariance import Covariance, labelled_covariance
 from xgamma.models.models import Models, as_models
 from xgamma.models.parameter import Parameters
+from xgamma.models.sky_model import Model
 
 __all__ = ["fit"]
 
 
 def fit(
-    cubes: Any,
-    models: Any,
+    cubes: xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset] | Iterable[xr.Dataset],
+    models: Model | Iterable[Model],
     *,
     backend: Backend = "minuit",
     method: str | None = None,
@@ -83,7 +86,6 @@ def fit(
 
     Examples
     --------
-    >>> import xarray as xr
     >>> from xgamma.coords.bins import energy_axis, rename_axis
     >>> from xgamma.models.power_law import PowerLawSpectralModel
     >>> from xgamma.models.sky_model import SkyModel

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import reduce
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,14 +14,14 @@ from xgamma.fit.cubes import UNNAMED, Spectra, match_models, spectra_of
 from xgamma.fit.response import Axes, intersections
 from xgamma.kernels.stats import wstat_background
 from xgamma.models.models import as_models
-from xgamma.models.sky_model import SkyModel
+from xgamma.models.sky_model import Model, SkyModel
 
 __all__ = ["npred", "npred_background", "npred_signal"]
 
 FloatArray = NDArray[np.float64]
 
 
-def npred(cube: xr.Dataset, models: Any = (), *, name: str | None = None) -> xr.DataArray:
+def npred(cube: xr.Dataset, models: Model | Iterable[Model] = (), *, name: str | None = None) -> xr.DataArray:
     """Predict the counts of a cube: those of the models and of the background.
 
     Parameters
@@ -63,7 +63,7 @@ def npred(cube: xr.Dataset, models: Any = (), *, name: str | None = None) -> xr.
     return _labelled(signal.variable + _background(cube, signal.variable), cube, "npred", "Predicted counts")
 
 
-def npred_signal(cube: xr.Dataset, models: Any, *, name: str | None = None) -> xr.DataArray:
+def npred_signal(cube: xr.Dataset, models: Model | Iterable[Model], *, name: str | None = None) -> xr.DataArray:
     """Predict the counts of models in a cube, without its background.
 
     Parameters
@@ -117,7 +117,9 @@ def npred_signal(cube: xr.Dataset, models: Any, *, name: str | None = None) -> x
     return _labelled(total, cube, "npred_signal", "Predicted counts of sources")
 
 
-def npred_background(cube: xr.Dataset, models: Any = (), *, name: str | None = None) -> xr.DataArray:
+def npred_background(
+    cube: xr.Dataset, models: Model | Iterable[Model] = (), *, name: str | None = None
+) -> xr.DataArray:
     """Predict the background of a cube: the one that fits best beside the models where it is measured in off regions.
 
     Parameters

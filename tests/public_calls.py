@@ -18,6 +18,7 @@ from regions import CircleSkyRegion
 
 import xgamma
 from xgamma.background.per_run import RingBackground
+from xgamma.background.reflected import ReflectedRegions, WobbleRegions
 from xgamma.coords.bins import axis_of, bin_axis, restore_bins
 from xgamma.coords.grid import region_grid, separation, sky_grid, solid_angle
 from xgamma.coords.smooth import smooth
@@ -29,6 +30,7 @@ from xgamma.io.cube import to_zarr
 from xgamma.io.marker import read_log
 from xgamma.irf import aeff, background, edisp, evaluate, psf
 from xgamma.irf.axes import response_array, response_axis
+from xgamma.reduction.stack import cumulate
 
 CENTER = SkyCoord(150.0, -25.0, unit="deg")
 #: Runs of the sample survey that overlap each other.
@@ -64,6 +66,19 @@ class World:
         tiles = {"y": 10, "x": 10} if self.lazy else None
         options = {"selection": "all", "safe_mask": "offset-max", "chunks": tiles, **options}
         return xgamma.reduce(self.observations, self.grid, offset_max="2 deg", **options)
+
+    def spectra(self, **options: Any) -> xr.Dataset:
+        """Spectra of the runs in two regions; lazy, a run a task or all in one."""
+        grid = xgamma.region_grid(
+            ["icrs;circle(150.6, -25.3, 0.2)", "icrs;box(149.6, -24.5, 0.4, 0.2, 30)"], **_cut(self)
+        )
+        options = {"safe_mask": "aeff-max", "background": ReflectedRegions(), "stack": False, **options}
+        return xgamma.reduce(self.observations, grid, chunks={"obs": 1 if self.lazy else -1}, **options)
+
+    @cached_property
+    def region_runs(self) -> xr.Dataset:
+        """The same, in memory where nothing is lazy."""
+        return self._as_wanted(self.spectra())
 
     @cached_property
     def runs(self) -> xr.Dataset:
@@ -127,6 +142,15 @@ ON_MAPS: dict[str, Callable[[World], Any]] = {
     "reduction.stack:stack": lambda w: xgamma.stack(w.onoff),
     "reduction.survey:reduce": lambda w: w.reduced(),
     "reduction.survey:reduce (runs)": lambda w: w.reduced(stack=False),
+    "reduction.survey:reduce (spectra)": lambda w: w.spectra(),
+    "reduction.survey:reduce (stacked spectra)": lambda w: w.spectra(stack=True),
+    "reduction.survey:reduce (spectra with a background model)": lambda w: w.spectra(background=None),
+    "reduction.spectrum:reduce_to_spectra": lambda w: w.spectra(background=WobbleRegions(n_off_regions=1)),
+    "reduction.stack:stack (spectra)": lambda w: xgamma.stack(w.region_runs),
+    "reduction.stack:cumulate": lambda w: cumulate(w.region_runs),
+    "reduction.info:info (spectra)": lambda w: xgamma.info(w.region_runs),
+    "reduction.info:info (cumulative, spectra)": lambda w: xgamma.info(w.region_runs, cumulative=True),
+    "reduction.rebin:to_image (spectra)": lambda w: xgamma.to_image(w.region_runs),
     "reduction.survey:reduce (ring)": lambda w: w.reduced(
         selection=("counts", "exposure", "background"), background=RingBackground(r_in="0.3 deg", width="0.2 deg")
     ),

@@ -157,7 +157,9 @@ class TestRegionGrid:
         other = region_grid("icrs;circle(10, 10, 0.1)", energy=energy)
         grid = region_grid("icrs;circle(83.63, 22.01, 0.1)", energy=other.energy)
         assert grid.region.item().startswith("icrs;circle(83.63")
-        assert set(sky_grid(CENTER, "1 deg", "0.1 deg", energy=other.energy).coords).isdisjoint({"region", "region_lon"})
+        assert set(sky_grid(CENTER, "1 deg", "0.1 deg", energy=other.energy).coords).isdisjoint(
+            {"region", "region_lon"}
+        )
 
     def test_empty(self):
         with pytest.raises(ValueError, match="empty"):

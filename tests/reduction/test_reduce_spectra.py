@@ -119,9 +119,7 @@ def test_energy_dispersion_over_an_area_is_weighted_with_the_exposure(survey):
     runs = survey.select(obs_id=[1])
     circle = CircleSkyRegion(CENTER, 0.5 * D)
     cube = reduced(runs, circle, use_region_center=False, selection=["counts", "edisp", "exposure"])
-    sky = xg.sky_grid(
-        CENTER, "1.2 deg", "0.1 deg", proj="TAN", energy=ENERGY, energy_true=TRUE, irf_binsize="0.1 deg"
-    )
+    sky = xg.sky_grid(CENTER, "1.2 deg", "0.1 deg", proj="TAN", energy=ENERGY, energy_true=TRUE, irf_binsize="0.1 deg")
     maps = xg.reduce(runs, sky, selection=["exposure", "edisp"], stack=False).load(scheduler="sync").isel(obs=0)
     inside = (xg.separation(sky, CENTER, "irf_") < 0.5).values
     weight = maps.irf_exposure.where(xr.DataArray(inside, dims=("irf_y", "irf_x")))

@@ -19,7 +19,9 @@ POINT = "icrs;point(150.3, -25.2)"
 
 
 def build(runs, region=CIRCLE, energy=ENERGY, energy_true=TRUE, **options):
-    return xg.reduce(runs, xg.region_grid(region, energy=energy, energy_true=energy_true), **{"stack": False, **options})
+    return xg.reduce(
+        runs, xg.region_grid(region, energy=energy, energy_true=energy_true), **{"stack": False, **options}
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_an_empty_range_of_energy(survey):
 
 def test_runs_without_a_response_are_named(make_store, sample_irfs):
     runs = make_store({}, {}).observations
-    lacking = [run for run in runs if run.obs_id == 2][0]
+    lacking = next(run for run in runs if run.obs_id == 2)
     object.__setattr__(lacking, "hdus", tuple(h for h in lacking.hdus if h.hdu_type not in ("psf", "bkg")))
     both = [runs[0], lacking]
     with pytest.warns(UserWarning, match=r"1 of 2 runs have no \['psf'\] and are left out: 2"):
@@ -163,7 +165,7 @@ def test_outside_the_field_of_view(make_store):
     with pytest.warns(UserWarning, match=r"run 2: no exposure .* 9\... deg from its pointing"):
         cube = cube.load(scheduler="sync")
     assert cube.mask_safe.any("energy").values.tolist() == [True, False]
-    with pytest.warns(UserWarning, match="1 of 2 runs point further than offset_max .*: 2"):
+    with pytest.warns(UserWarning, match=r"1 of 2 runs point further than offset_max .*: 2"):
         near = build(runs, background=ReflectedRegions(), offset_max="2 deg")
     assert near.obs.values.tolist() == [1]
 

@@ -79,7 +79,11 @@ CASES = {
     | {
         "region": "galactic;circle(0, 0, 0.2)",
         "reflected": True,
-        "exclusion": ["galactic;circle(0, 0, 0.6)", "galactic;circle(0.9, 0.1, 0.3)", "galactic;circle(359.4, -0.1, 0.3)"],
+        "exclusion": [
+            "galactic;circle(0, 0, 0.6)",
+            "galactic;circle(0.9, 0.1, 0.3)",
+            "galactic;circle(359.4, -0.1, 0.3)",
+        ],
         "maker": {"containment_correction": True},
         "masks": ["aeff-default", "aeff-max"],
     },
@@ -139,7 +143,20 @@ def reduce_case(case, folder, **options):
 
 
 #: Counts, off counts and number of off regions of each run by gammapy 2.1, made by peer_gammapy_spectra.py.
-NUMBERS = {}
+NUMBERS = {
+    "crab": [[192.0, 201.0, 166.0, 141.0], [224.0, 228.0, 520.0, 502.0], [12, 12, 41, 36]],
+    "crab, ellipse": [[187.0, 197.0, 159.0, 138.0], [162.0, 157.0, 391.0, 399.0], [9, 9, 31, 29]],
+    "crab, box": [[127.0, 127.0, 104.0, 93.0], [57.0, 62.0, 34.0, 42.0], [5, 5, 5, 5]],
+    "crab, wobble": [[192.0, 201.0, 166.0, 141.0], [58.0, 47.0, 36.0, 45.0], [3, 3, 3, 3]],
+    "pks": [
+        [262.0, 868.0, 1761.0, 1835.0, 1694.0, 1649.0],
+        [233.0, 276.0, 302.0, 335.0, 313.0, 368.0],
+        [12, 12, 12, 12, 12, 12],
+    ],
+    "gc": [[733.0, 612.0, 603.0], [6290.0, 8406.0, 8374.0], [16, 27, 27]],
+    "rxj1713": [[1242.0, 1188.0, 1233.0], [2102.0, 2175.0, 2032.0], [2, 2, 2]],
+    "magic": [[791.0, 837.0], [1178.0, 1255.0], [3, 3]],
+}
 
 
 @pytest.mark.real_data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class PhaseBackground:
             msg = f"column={self.column!r} must be the name of a column of the event list"
             raise TypeError(msg)
         joined = sorted((*on, *off))
-        if any(second[0] < first[1] - 1e-12 for first, second in zip(joined[:-1], joined[1:], strict=True)):
+        if any(second[0] < first[1] - 1e-12 for first, second in pairwise(joined)):
             msg = f"on_phase={self.on_phase!r} and off_phase={self.off_phase!r} overlap"
             raise ValueError(msg)
         method = f"phase_background(on_phase={list(on)}, off_phase={list(off)}, column={self.column})"
@@ -77,7 +78,7 @@ class PhaseTask:
         """Columns that are needed."""
         return (self.column,)
 
-    def __call__(self, run: SpectrumRun, _usable: Usable | None) -> list[OffSpectrum]:
+    def __call__(self, run: SpectrumRun, usable: Usable | None) -> list[OffSpectrum]:
         """Return the background of each region of a run."""
         phase = np.asarray(run.events.columns[self.column], dtype=float)
         in_on, in_off = _within(phase, self.on), _within(phase, self.off)
@@ -119,6 +120,6 @@ def phase_intervals(value: Any, name: str) -> Intervals:
             raise ValueError(problem)
         result += [(start, stop)] if start < stop else [(start, 1.0), (0.0, stop)]
     result = sorted(interval for interval in result if interval[0] < interval[1])
-    if not result or any(b[0] < a[1] - 1e-12 for a, b in zip(result[:-1], result[1:], strict=True)):
+    if not result or any(b[0] < a[1] - 1e-12 for a, b in pairwise(result)):
         raise ValueError(problem if not result else f"{name}={value!r}: the intervals overlap")
     return tuple(result)

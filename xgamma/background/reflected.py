@@ -100,7 +100,9 @@ class ReflectedRegions:
 
     def prepare_spectrum(self, grid: xr.Dataset) -> PreparedOff:
         """Check the settings against a grid of regions."""
-        angles = {n: _angle(getattr(self, n), n) for n in ("min_distance", "min_distance_input", "angle_min")}
+        angles: dict[str, Any] = {
+            n: _angle(getattr(self, n), n) for n in ("min_distance", "min_distance_input", "angle_min")
+        }
         increment, binsize = (_angle(getattr(self, n), n, positive=True) for n in ("angle_increment", "binsize"))
         number = self.max_region_number
         if int(number) != number or number < 1:
@@ -237,7 +239,9 @@ def _wobble(
     def overlap(parts: int) -> bool:
         turns = 2 * np.pi * np.arange(parts + 1) / (parts + 1)
         if region.is_point:
-            return bool(np.sin(np.deg2rad(run.offsets[k])) * np.sin(np.pi / (parts + 1)) < np.sin(np.deg2rad(shape.reach)))
+            return bool(
+                np.sin(np.deg2rad(run.offsets[k])) * np.sin(np.pi / (parts + 1)) < np.sin(np.deg2rad(shape.reach))
+            )
         return overlapping(shape, turns, raster)
 
     if overlap(number):

@@ -149,7 +149,7 @@ def _axes(
 
 
 def _alone(axis: xr.DataArray, name: str) -> xr.DataArray:
-    """Return an axis without other coordinates: one that is taken out of a cube brings along all that it has no dim for."""
+    """Return an axis without other coordinates: one that comes out of a cube brings along the cube's labels."""
     return axis.drop_vars([n for n in axis.coords if n not in (name, f"{name}_min", f"{name}_max")])
 
 
@@ -219,7 +219,7 @@ def region_grid(
         "region_lat": ([c.dec.deg for c in centers], {"units": "deg", "long_name": "Declination of the region"}),
     }
     if is_one_region(regions):
-        coords = {name: ((), values[0], attrs) for name, (values, attrs) in labels.items()}
+        coords: dict[str, Any] = {name: ((), values[0], attrs) for name, (values, attrs) in labels.items()}
     else:
         coords = {name: ("region", values, attrs) for name, (values, attrs) in labels.items()}
     grid = xr.Dataset(coords=coords)

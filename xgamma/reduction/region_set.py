@@ -144,8 +144,8 @@ def shape_solid_angle(shape: PlaneShape, plane: TangentPlane) -> float:
     >>> from xgamma.coords.regions import from_ds9
     >>> region = sky_shape(from_ds9("icrs;circle(0, 0, 1)"))
     >>> omega = shape_solid_angle(to_plane(region, region.plane), region.plane)
-    >>> round(omega * 1e4, 5), round(np.pi * np.deg2rad(1) ** 2 * 1e4, 5)
-    (9.56756, 9.56974)
+    >>> round(omega * 1e4, 5), round(float(np.pi * np.deg2rad(1) ** 2) * 1e4, 5)
+    (9.56765, 9.56984)
     """
     kind, half = shape.kind, len(shape.sizes) // 2
     if kind == "point":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,10 @@ def sky_shape(region: SkyRegion) -> SkyShape:
 
     included = bool(region.meta.get("include", True))
     center = region_center(region)
-    vector, pole = _vectors(center), _vectors(SkyCoord(0.0, 90.0, unit="deg", frame=center.frame.replicate_without_data()))
+    vector, pole = (
+        _vectors(center),
+        _vectors(SkyCoord(0.0, 90.0, unit="deg", frame=center.frame.replicate_without_data())),
+    )
     if isinstance(region, CompoundSkyRegion):
         symbol = next((s for s, function in OPERATORS.items() if function is region.operator), None)
         if symbol is None:
@@ -175,7 +179,7 @@ class PlaneShape:
             return self.sizes[-1]
         if self.kind.startswith("ellipse"):
             return 0.5 * max(self.sizes)
-        return 0.5 * float(np.hypot(*self.sizes[-2:])) if self.sizes else 0.0
+        return 0.5 * math.hypot(*self.sizes[-2:]) if self.sizes else 0.0
 
     def resized(self, radius: float) -> PlaneShape:
         """Return the circle of this radius around the centre."""

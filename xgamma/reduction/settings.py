@@ -14,7 +14,15 @@ from xgamma.coords.bins import bin_edges
 from xgamma.coords.sky import SkyGrid, grid_of, has_sky
 from xgamma.coords.units import to_value
 
-__all__ = ["AxisSettings", "ReduceSettings", "SafeMask", "axis_settings", "parse_safe_mask", "positive_angle", "reduce_settings"]
+__all__ = [
+    "AxisSettings",
+    "ReduceSettings",
+    "SafeMask",
+    "axis_settings",
+    "parse_safe_mask",
+    "positive_angle",
+    "reduce_settings",
+]
 
 #: Variables that can be asked for.
 MAPS = ("counts", "exposure", "background")

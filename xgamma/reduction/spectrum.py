@@ -145,7 +145,8 @@ def _near(runs: list[Observation], settings: SpectrumSettings) -> list[Observati
     if settings.offset_max is None:
         return runs
     centers = np.stack([region.center for region in settings.regions])
-    near, far = [], []
+    near: list[Observation] = []
+    far: list[Observation] = []
     for run in runs:
         pointing = to_vectors(*(np.asarray(v) for v in plan_pointing(run)))
         offset = separation(centers, pointing)
@@ -173,7 +174,9 @@ def _batch_size(chunks: Mapping[str, int] | None, number: int) -> int:
         raise TypeError(msg)
     unknown = sorted(set(chunks or {}) - {"obs", "region", "energy", "energy_true"})
     if unknown:
-        msg = f"chunks={chunks!r}: {unknown} are not dims of spectra; give the number of runs in one task, {{'obs': 10}}"
+        msg = (
+            f"chunks={chunks!r}: {unknown} are not dims of spectra; give the number of runs in one task, {{'obs': 10}}"
+        )
         raise ValueError(msg)
     size = (chunks or {}).get("obs")
     if size in (-1, None):
@@ -267,6 +270,7 @@ def _variable(
     stack: bool,
 ) -> da.Array:
     own = f"{variable}-{name}"
+    chunks: tuple[tuple[int, ...], ...]
     if stack:
         chunks = tuple((n,) for n in shape)
         blocks: dict[Any, Any] = {(own, *(0,) * len(chunks)): (getitem, (name, 0), variable)}
@@ -289,9 +293,9 @@ def _shapes(settings: SpectrumSettings, number: int, stack: bool) -> dict[str, t
     n_true = 0 if settings.energy_true is None else len(settings.energy_true)
     first = () if stack else (number,)
     ahead = first if settings.single else (*first, len(settings.regions))
-    spectra = [name for name in ("counts", "background") if name in settings.selection]
+    spectra: list[str] = [name for name in ("counts", "background") if name in settings.selection]
     spectra += ON_OFF if settings.off is not None else []
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {name: ((*ahead, n_energy), float) for name in spectra}
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = dict.fromkeys(spectra, ((*ahead, n_energy), float))
     shapes["mask_safe"] = (*ahead, n_energy), bool
     if "exposure" in settings.selection:
         shapes["exposure"] = (*ahead, n_true), float

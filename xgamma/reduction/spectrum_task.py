@@ -62,8 +62,7 @@ def reduce_spectra(
             scalars.append(run_scalars(run))
     if rows is None:
         arrays = {name: np.stack([one[name] for one in made]) for name in made[0]}
-        result = _single(arrays, settings, axis=1) | at_rows(scalars, (0, len(runs)))
-        return result
+        return _single(arrays, settings, axis=1) | at_rows(scalars, (0, len(runs)))
     total = _empty(settings)
     for one in made:
         add_to(total, _weighted(one))
@@ -232,12 +231,11 @@ def _regions(spectra: SpectrumRun, which: np.ndarray) -> str:
 def _weighted(one: Arrays) -> Arrays:
     """Return what a run adds to a sum over runs: values inside its safe mask."""
     safe = one["mask_safe"]
-    seen = safe.any(axis=1)[:, np.newaxis]
+    seen = np.asarray(safe.any(axis=1))[:, np.newaxis]
     result = {name: np.where(safe, one[name], 0.0) for name in SUMS if name in one}
     result["mask_safe"] = safe
-    for name in ("n_off_regions",):
-        if name in one:
-            result[name] = one[name]
+    if "n_off_regions" in one:
+        result["n_off_regions"] = one["n_off_regions"]
     if "exposure" in one:
         result["exposure"] = np.where(seen, one["exposure"], 0.0)
     if "edisp" in one:
@@ -253,7 +251,7 @@ def _empty(settings: SpectrumSettings) -> Arrays:
     """Return the sum over no runs."""
     n, n_energy = len(settings.regions), settings.n_energy
     n_true = 0 if settings.energy_true is None else len(settings.energy_true)
-    names = [name for name in ("counts", "background") if name in settings.selection]
+    names: list[str] = [name for name in ("counts", "background") if name in settings.selection]
     names += ON_OFF if settings.off is not None else []
     result: Arrays = {name: np.zeros((n, n_energy)) for name in names}
     result["mask_safe"] = np.zeros((n, n_energy), dtype=bool)

@@ -12,6 +12,7 @@ from xgamma.coords.bins import energy_axis
 from xgamma.fit.compile import compile_likelihood
 from xgamma.fit.cubes import named_cubes
 from xgamma.fit.fit import fit
+from xgamma.fit.flux import SpectralFlux
 from xgamma.fit.problem import problem_of
 from xgamma.fit.response import Axes, intersections, response
 from xgamma.kernels.stats import wstat
@@ -366,3 +367,13 @@ def test_axes_in_another_unit_are_refused():
         wrong[name].attrs["units"] = "GeV"
     with pytest.raises(ValueError, match="must be in TeV, not 'GeV'"):
         compile_likelihood(wrong, source())
+
+
+def test_a_compound_with_a_parameter_linked_inside_it():
+    second = PowerLawSpectralModel(reference="1 GeV", amplitude="1e-9 TeV-1 s-1 cm-2")
+    spectral = PowerLawSpectralModel(index=2.3) + second
+    spectral.model2.index = spectral.model1.index
+    flux = SpectralFlux(spectral, spectral.parameters, np.array([1.0]), np.array([10.0]))
+    scale, key = flux.split(spectral.parameters.values)
+    expected = spectral.integral("1 TeV", "10 TeV").to_value("s-1 cm-2")
+    np.testing.assert_allclose(scale * flux.shape(*key), expected, rtol=1e-12)

@@ -23,12 +23,6 @@ SCALES = ("amplitude", "norm", "const")
 REMEMBERED = 4
 
 
-def slots(model: SpectralModel, number: int) -> list[Parameter]:
-    """Return the parameter of each of the values that ``evaluate`` takes, in order; linked ones as often as taken."""
-    parameters = list(model.parameters)
-    return parameters if len(parameters) == number else [getattr(model, name) for name in model.canonical_values()]
-
-
 class SpectralFlux:
     """Flux of a spectral model in bins of energy, as a function of the values of all parameters of a fit.
 
@@ -57,7 +51,7 @@ class SpectralFlux:
     def __init__(self, model: SpectralModel, parameters: Parameters, low: FloatArray, high: FloatArray) -> None:
         self.model, self.low, self.high = model, low, high
         self.factors = np.asarray(model.canonical_factors(), float)
-        own = slots(model, self.factors.size)
+        own = list(model.arguments())
         #: Place of each of the model's values among those of the fit.
         self.places = np.array([parameters.index_of(p) for p in own], np.intp)
         #: Flux for canonical values, not remembered.

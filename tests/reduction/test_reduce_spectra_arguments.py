@@ -184,7 +184,7 @@ def test_a_run_without_good_time(make_store):
 def test_wobble_regions_that_overlap(make_store):
     runs = make_store({"ra": 150.8}).observations
     cube = build(runs, background=WobbleRegions(n_off_regions=20))
-    with pytest.raises(ValueError, match=r"run 1: 20 off regions .* overlap .* n_off_regions=\d+ or fewer fit"):
+    with pytest.raises(ValueError, match=r"run 1 cannot be reduced: 20 off regions .* overlap .* n_off_regions=\d+ or fewer fit"):
         cube.load(scheduler="sync")
 
 

@@ -248,7 +248,7 @@ def _wobble(
         room = next((n for n in range(number - 1, 0, -1) if not overlap(n)), 0)
         advice = f"n_off_regions={room} or fewer fit" if room else "not one fits"
         msg = (
-            f"run {run.name}: {number} off regions of {region.text!r} overlap at its offset of {run.offsets[k]:.3f} deg"
+            f"{number} off regions of {region.text!r} overlap at its offset of {run.offsets[k]:.3f} deg"
             f"{f' (largest radius {shape.reach:.3g} deg)' if region.is_point else ''}; {advice}"
         )
         raise ValueError(msg)

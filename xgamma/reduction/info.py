@@ -64,7 +64,9 @@ def info(cube: xr.Dataset, *, cumulative: bool = False) -> xr.Dataset:
     -----
     Of stacked runs, as along a cumulative table, ``acceptance`` is the sum of the runs' acceptances over bins that are
     safe, and ``acceptance_off`` such that their ratio makes the background of each bin what the runs had (`stack`).
-    Older versions of gammapy (0.19) set the acceptance of a stack to 1 a bin; gammapy 2.1 has sums, too.
+    Older versions of gammapy (0.19) set the acceptance of a stack to 1 a bin; gammapy 2.1 has sums, too, but its
+    cumulative table stacks in pairs, which in bins without off counts makes another ``acceptance_off`` than its own
+    stack of all runs. Here row n is the stack of n runs.
     ``alpha`` is the background over the off counts, summed over bins; their acceptances' ratio where nothing was
     counted off.
 

@@ -115,8 +115,8 @@ class SpectrumRun:
 
     @functools.cached_property
     def is_pointlike(self) -> bool:
-        """True where the responses are those of a selection around the source."""
-        return "aeff" in self.run.files.observation.available and bool(self.run.table("aeff").attrs.get("is_pointlike"))
+        """True where the responses that are used are those of a selection around the source."""
+        return "aeff" in self.run.settings.required and bool(self.run.table("aeff").attrs.get("is_pointlike"))
 
     @functools.cached_property
     def rad_max(self) -> xr.DataArray:
@@ -132,7 +132,7 @@ class SpectrumRun:
         if not axis.weights(self.offsets[k : k + 1]).valid[0]:
             limits = " to ".join(f"{v:.3g}" for v in axis.limits)
             msg = (
-                f"run {self.name}: region {self.regions[k].text!r} lies {self.offsets[k]:.3f} deg from the pointing, "
+                f"region {self.regions[k].text!r} lies {self.offsets[k]:.3f} deg from the pointing, "
                 f"its point-like responses hold from {limits} deg"
             )
             raise ValueError(msg)
@@ -154,24 +154,23 @@ class SpectrumRun:
             A point on a run whose responses have no RAD_MAX; a region of another size than theirs; containment that
             was corrected before.
         """
-        where = f"run {self.name}"
         if any(region.is_point for region in self.regions):
             try:
                 _ = self.rad_max
             except ValueError as error:
-                msg = f"{where}: {error}: a spectrum from a point needs them; give a circle"
+                msg = f"{error}: a spectrum from a point needs them; give a circle"
                 raise ValueError(msg) from error
         if not self.is_pointlike:
             return
         if containment_correction:
             msg = (
-                f"{where}: its responses are point-like: the effective area is that of the events in their on region; "
-                "leave containment_correction out"
+                "the responses are point-like: the effective area is that of the events in their on region; leave "
+                "containment_correction out"
             )
             raise ValueError(msg)
-        self._check_radius(where)
+        self._check_radius()
 
-    def _check_radius(self, where: str) -> None:
+    def _check_radius(self) -> None:
         try:
             table = self.rad_max
         except ValueError:
@@ -184,7 +183,7 @@ class SpectrumRun:
             if not (abs(radius - low) <= RADIUS_TOLERANCE * low and abs(radius - high) <= RADIUS_TOLERANCE * high):
                 limits = f"{low:.4g} deg" if low == high else f"{low:.4g} to {high:.4g} deg, by energy"
                 msg = (
-                    f"{where}: its responses are point-like, made with a radius of {limits}; they do not hold for the "
-                    f"region {region.text!r}: give a PointSkyRegion, which takes the radius of the responses"
+                    f"the responses are point-like, made with a radius of {limits}; they do not hold for the region "
+                    f"{region.text!r}: give a PointSkyRegion, which takes the radius of the responses"
                 )
                 raise ValueError(msg)

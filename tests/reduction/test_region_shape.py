@@ -26,7 +26,7 @@ from xgamma.coords.regions import from_ds9, region_center
 from xgamma.kernels.sphere import from_vectors, to_vectors
 from xgamma.reduction.region_plane import TangentPlane
 from xgamma.reduction.region_set import events_inside, on_region, sample_region, shape_solid_angle
-from xgamma.reduction.region_shape import ds9_text, sky_shape, to_plane
+from xgamma.reduction.region_shape import ds9_texts, sky_shape, to_plane
 
 D = u.deg
 CRAB = SkyCoord(83.63, 22.01, unit="deg")
@@ -97,7 +97,7 @@ def test_a_turned_region_is_read_back_from_its_text(lon, lat, turn, distance, na
         shape.kind, center, shape.pole, own.unproject(flat.corner_x, flat.corner_y), shape.sizes, shape.angle
     )
     plane = TangentPlane.at(own.unproject(distance, 0.3))
-    back = to_plane(sky_shape(from_ds9(ds9_text(moved, plane, turn))), plane)
+    back = to_plane(sky_shape(from_ds9(ds9_texts(moved, plane, np.array([turn]))[0])), plane)
     x, y = np.random.default_rng(3).uniform(-1, 1, (2, 500))
     x, y = x + back.x, y + back.y
     cos, sin = np.cos(turn), np.sin(turn)

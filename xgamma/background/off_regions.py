@@ -15,7 +15,7 @@ from xgamma.kernels.sphere import separation
 from xgamma.reduction.region_background import OffSpectrum, Usable
 from xgamma.reduction.region_plane import TangentPlane
 from xgamma.reduction.region_set import on_region
-from xgamma.reduction.region_shape import ds9_text, to_plane
+from xgamma.reduction.region_shape import ds9_texts, to_plane
 from xgamma.reduction.spectrum_run import SpectrumRun
 
 __all__ = ["off_spectrum", "prepare_exclusion"]
@@ -86,7 +86,7 @@ def off_spectrum(
     events, region = run.events, run.regions[k]
     if not len(turns):
         return OffSpectrum(np.zeros(events.n_energy), 1.0, 0.0, 0)
-    text = "\n".join(ds9_text(region.shape, plane, float(turn)) for turn in turns)
+    text = "\n".join(ds9_texts(region.shape, plane, turns))
     if region.is_point:
         which = _around_points(run, k, plane, turns)
     else:

@@ -35,10 +35,12 @@ def tangent_north(vectors: np.ndarray, pole: np.ndarray = NORTH_POLE) -> np.ndar
     array([0., 0., 1.])
     """
     north = pole - (vectors * pole).sum(axis=-1, keepdims=True) * vectors
-    length = np.linalg.norm(north, axis=-1, keepdims=True)
+    length = np.sqrt((north * north).sum(axis=-1, keepdims=True))
+    at_pole = length < 1e-12
+    if not at_pole.any():
+        return np.asarray(north / length)
     other = np.cross(pole, np.eye(3)[np.argmin(np.abs(pole))])
-    other /= np.linalg.norm(other)
-    return np.asarray(np.where(length > 1e-12, north / np.maximum(length, 1e-300), other))
+    return np.asarray(np.where(at_pole, other / np.linalg.norm(other), north / np.where(at_pole, 1.0, length)))
 
 
 @dataclass(frozen=True, eq=False)

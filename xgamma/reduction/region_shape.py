@@ -17,7 +17,7 @@ from xgamma.reduction.region_plane import TangentPlane, tangent_north
 if TYPE_CHECKING:
     from regions import SkyRegion
 
-__all__ = ["PlaneShape", "SkyShape", "ds9_text", "sky_shape", "to_plane"]
+__all__ = ["PlaneShape", "SkyShape", "ds9_texts", "sky_shape", "to_plane"]
 
 #: Sizes of each shape, by the names that the regions package gives them.
 SIZES = {
@@ -282,55 +282,54 @@ DS9_NAMES = {
 }
 
 
-def ds9_text(shape: SkyShape, plane: TangentPlane, turn: float = 0.0) -> str:
-    """Return DS9 text of a shape that is turned around the origin of a plane, in ICRS.
+def ds9_texts(shape: SkyShape, plane: TangentPlane, turns: np.ndarray) -> list[str]:
+    """Return DS9 texts of a shape that is turned around the origin of a plane, in ICRS.
 
     Parameters
     ----------
     shape
         The region.
     plane
-        Plane around whose origin it is turned; the same plane where sizes were scaled.
-    turn
-        Radian, counterclockwise in the plane.
+        Plane around whose origin it is turned.
+    turns
+        Radian, counterclockwise in the plane, shape (n,).
 
     Returns
     -------
-    str
-        As `xgamma.coords.regions.to_ds9` writes it.
+    list of str
+        As `xgamma.coords.regions.to_ds9` writes them.
 
     Examples
     --------
     >>> from xgamma.coords.regions import from_ds9
     >>> shape = sky_shape(from_ds9("icrs;circle(10, 0, 0.1)"))
-    >>> ds9_text(shape, TangentPlane.at(np.array([1.0, 0.0, 0.0])), np.pi)
-    'icrs;circle(350.0000000000,0.0000000000,0.1000000000)'
+    >>> ds9_texts(shape, TangentPlane.at(np.array([1.0, 0.0, 0.0])), np.array([np.pi]))
+    ['icrs;circle(350.0000000000,0.0000000000,0.1000000000)']
     """
     if shape.kind == "compound":
-        first, second = (ds9_text(part, plane, turn) for part in shape.parts)
-        return f"({first}) {shape.operator} ({second})"
-    vectors = _turn(shape.vertices, plane, turn)
-    lon, lat = from_vectors(vectors)
-    numbers = [v for pair in zip(lon, lat, strict=True) for v in pair]
+        first, second = (ds9_texts(part, plane, turns) for part in shape.parts)
+        return [f"({a}) {shape.operator} ({b})" for a, b in zip(first, second, strict=True)]
+    vectors = _turn(shape.vertices, plane, np.asarray(turns, dtype=float)[:, np.newaxis])
+    numbers = np.stack(from_vectors(vectors), axis=-1).reshape(len(vectors), -1)
     sign = "" if shape.included else "-"
     if shape.kind == "polygon":
-        return f"icrs;{sign}polygon({_join(numbers)})"
+        return [f"icrs;{sign}polygon({_join(row)})" for row in numbers]
     name, factor = DS9_NAMES[shape.kind]
-    numbers += [size * factor for size in shape.sizes]
+    columns = [numbers, np.tile(np.array(shape.sizes) * factor, (len(vectors), 1))]
     if shape.kind.startswith(("ellipse", "rectangle")):
-        before = to_plane(shape, plane).angle + np.rad2deg(turn)
-        step_x, step_y = plane.direction(vectors[0], tangent_north(vectors[0]))
+        before = to_plane(shape, plane).angle + np.rad2deg(turns)
+        step_x, step_y = plane.direction(vectors[:, 0], tangent_north(vectors[:, 0]))
         # the same direction as an angle from the parallel through the new centre
-        numbers.append((before - np.rad2deg(np.arctan2(step_y, step_x)) + 90.0) % 360.0)
-    return f"icrs;{sign}{name}({_join(numbers)})"
+        columns.append(((before - np.rad2deg(np.arctan2(step_y, step_x)) + 90.0) % 360.0)[:, np.newaxis])
+    return [f"icrs;{sign}{name}({_join(row)})" for row in np.concatenate(columns, axis=1)]
 
 
-def _turn(vectors: np.ndarray, plane: TangentPlane, turn: float) -> np.ndarray:
+def _turn(vectors: np.ndarray, plane: TangentPlane, turn: np.ndarray) -> np.ndarray:
     x, y = plane.project(vectors)
     cos, sin = np.cos(turn), np.sin(turn)
     return plane.unproject(cos * x - sin * y, sin * x + cos * y)
 
 
-def _join(numbers: list[Any]) -> str:
+def _join(numbers: np.ndarray) -> str:
     # adding 0 turns a negative zero round
-    return ",".join(f"{round(float(n), 10) + 0.0:.10f}" for n in numbers)
+    return ",".join(f"{round(n, 10) + 0.0:.10f}" for n in numbers.tolist())

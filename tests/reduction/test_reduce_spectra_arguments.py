@@ -207,3 +207,15 @@ def test_point_like_responses_hold_for_their_own_radius(make_store, sample_irfs)
         build(runs, "icrs;circle(150.3, -25.2, 0.25)", **options).load(scheduler="sync")
     with pytest.raises(ValueError, match="leave containment_correction out"):
         build(runs, containment_correction=True, **options).load(scheduler="sync")
+
+
+def test_a_run_without_events(make_store):
+    runs = make_store({"n": 0}, {}).observations
+    regions = [CIRCLE, "icrs;box(149.6, -25.2, 0.3, 0.2, 10)"]
+    for region in (CIRCLE, regions):
+        cube = build(runs, region, background=ReflectedRegions()).load(scheduler="sync")
+        assert not cube.counts.values[0].any()
+        assert not cube.counts_off.values[0].any()
+        # nothing was seen where something could have been
+        assert (cube.acceptance_off.values[0] > 0).all()
+        assert cube.mask_safe.values[0].any()

@@ -114,7 +114,7 @@ class ReflectedRegions:
         return _prepared("reflected_regions", find, self.exclusion, binsize, words)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class WobbleRegions:
     """Settings of a background from a fixed number of off regions for `xgamma.reduce` on a grid of regions.
 
@@ -141,7 +141,7 @@ class WobbleRegions:
 
     Examples
     --------
-    >>> WobbleRegions(n_off_regions=3).n_off_regions
+    >>> WobbleRegions(3).n_off_regions
     3
     """
 

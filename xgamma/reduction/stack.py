@@ -12,8 +12,10 @@ __all__ = ["cumulate", "stack"]
 
 #: Numbers of runs that add up.
 SUMS = ("livetime", "ontime", "n_off_regions")
-#: Numbers of runs that mean nothing for their sum.
-SINGLE = ("pointing_lon", "pointing_lat")
+#: What belongs to single runs and means nothing for their sum.
+SINGLE = ("pointing_lon", "pointing_lat", "off_regions")
+#: Numbers of runs that stay what they are: how the background model of each run was scaled.
+NORMS = "fov_"
 #: Sums over what is safe.
 COUNTS = ("counts", "background", "counts_off", "acceptance", "acceptance_off")
 
@@ -80,6 +82,9 @@ def stack(cube: xr.Dataset, dim: str = "obs") -> xr.Dataset:
             variables[name] = array.sum(dim)
         elif name in ("gti_start", "gti_stop"):
             variables[name] = xr.Variable("gti", array.transpose(dim, "gti").data.reshape(-1))
+        elif name.startswith(NORMS):
+            # they stay, run by run
+            variables[name] = xr.Variable(["run"], array.data)
         elif name not in ("psf", "edisp", "irf_exposure", *SINGLE):
             msg = f"variable {name!r} has no rule to be stacked over {dim!r}; drop it first"
             raise ValueError(msg)
@@ -87,6 +92,8 @@ def stack(cube: xr.Dataset, dim: str = "obs") -> xr.Dataset:
     for name, variable in variables.items():
         variable.attrs = dict(cube[name].attrs)
     coords = cube.drop_vars([n for n in cube.variables if dim in cube[n].dims]).coords
+    if any("run" in v.dims for v in variables.values()) and "run" not in coords and dim in cube.coords:
+        coords = coords.assign(run=("run", cube[dim].values, cube[dim].attrs))
     return xr.Dataset({n: variables[n] for n in map(str, cube.data_vars) if n in variables}, coords, cube.attrs)
 
 

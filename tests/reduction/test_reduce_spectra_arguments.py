@@ -184,7 +184,8 @@ def test_a_run_without_good_time(make_store):
 def test_wobble_regions_that_overlap(make_store):
     runs = make_store({"ra": 150.8}).observations
     cube = build(runs, background=WobbleRegions(n_off_regions=20))
-    with pytest.raises(ValueError, match=r"run 1 cannot be reduced: 20 off regions .* overlap .* n_off_regions=\d+ or fewer fit"):
+    words = r"run 1 cannot be reduced: 20 off regions .* overlap .* n_off_regions=\d+ or fewer fit"
+    with pytest.raises(ValueError, match=words):
         cube.load(scheduler="sync")
 
 
@@ -203,7 +204,7 @@ def test_point_like_responses_hold_for_their_own_radius(make_store, sample_irfs)
     point, circle = (build(runs, r, **options).load(scheduler="sync") for r in (POINT, CIRCLE))
     for name in ("counts", "counts_off", "exposure"):
         np.testing.assert_array_equal(point[name], circle[name], err_msg=name)
-    with pytest.raises(ValueError, match="made with a radius of 0.2 deg; they do not hold for the region"):
+    with pytest.raises(ValueError, match=r"made with a radius of 0.2 deg; they do not hold for the region"):
         build(runs, "icrs;circle(150.3, -25.2, 0.25)", **options).load(scheduler="sync")
     with pytest.raises(ValueError, match="leave containment_correction out"):
         build(runs, containment_correction=True, **options).load(scheduler="sync")

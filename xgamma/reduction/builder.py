@@ -16,10 +16,12 @@ from xgamma.dl3.observation import Observation
 from xgamma.io.pieces import TileTokens
 from xgamma.reduction.allocator import few_arenas
 from xgamma.reduction.footprint import plan_pointing, tiles_of_runs
-from xgamma.reduction.graph import Key, batches, lanes_sum_graph, variable
+from xgamma.reduction.graph import Key, batches, running_sum_graph, variable
+from xgamma.reduction.measure_norm import norm_graph, norm_table
 from xgamma.reduction.measured import measured
 from xgamma.reduction.on_off import PLANES, finish_on_off, reduce_on_off
 from xgamma.reduction.run_background import PreparedBackground
+from xgamma.reduction.run_norm import PreparedNorm
 from xgamma.reduction.settings import ReduceSettings
 from xgamma.reduction.tasks import reduce_maps, reduce_responses, reduce_scalars
 from xgamma.reduction.usable import UsableTiles, usable_tiles
@@ -49,13 +51,12 @@ ATTRS = {
 }
 #: Longest side in pixels of a tile of the coarse grid.
 IRF_TILE = 24
-#: Lanes over all tiles at least, so that a small grid keeps several cores busy. Sums of lanes wait in memory for each
+#: Tasks over all tiles at least, so that a small grid keeps several cores busy. Parts of a tile wait in memory for each
 #: other: where the tiles are many, the runs of a tile are not split for this.
 FEWEST_BATCHES = 8
-#: Runs in one lane at most: with many runs a few tiles keep many workers busy.
-LARGEST_LANE = 512
-#: Runs in one task at most: seconds, beside which the scheduler's two milliseconds and the sum of two parts are little.
-LARGEST_BATCH = 64
+#: Runs in one task at most. A task adds them up in one place, so that memory does not grow with their number; many
+#: tasks a tile would hold as many parts of a sum. It is also what a lost worker has to do again: seconds.
+LARGEST_BATCH = 128
 #: Runs whose numbers one task reads.
 SCALARS_BATCH = 32
 
@@ -77,6 +78,8 @@ class Builder:
         Add the runs up or keep them apart.
     background
         A background of each run from its own counts: makes on-off maps.
+    norm
+        Scales the background model of each run to its counts.
     """
 
     def __init__(
@@ -88,14 +91,15 @@ class Builder:
         *,
         stack: bool,
         background: PreparedBackground | None = None,
+        norm: PreparedNorm | None = None,
     ) -> None:
         self.runs, self.tiles, self.settings, self.edges, self.stack = runs, tiles, settings, edges, stack
-        self.background = background
+        self.background, self.norm = background, norm
         sky = (settings.grid, settings.irf_grid, settings.selection, settings.masks, settings.offset_max)
         # responses are taken at the centres of the bins, which the edges do not fix
         axes = [settings.energy_edges, settings.energy_true_edges, settings.energy, settings.energy_true]
         numbers = (settings.background_oversampling, settings.max_gti, stack, [e.tolist() for e in edges])
-        text = "" if background is None else background.token
+        text = "".join(part.token for part in (background, norm) if part is not None)
         self.settings_token = tokenize(repr(sky), axes, numbers, settings.rad_edges, *([text] if text else []))
         self._run_tokens = [_digest(repr(run.__dask_tokenize__())) for run in runs]
         self.token = _digest(self.settings_token, repr(sorted(tiles.items())), *self._run_tokens)
@@ -105,7 +109,8 @@ class Builder:
         """Return all variables of the cube, lazy."""
         few_arenas()
         arrays = {**self._maps(), **self._responses(), **self._scalars()}
-        return {name: xr.Variable(*_dims(name, a, self.stack), attrs=_attrs(name)) for name, a in arrays.items()}
+        made = {name: xr.Variable(*_dims(name, a, self.stack), attrs=_attrs(name)) for name, a in arrays.items()}
+        return made | self._norm_variables()
 
     def _task(self, function: Callable[..., Any], **kwargs: Any) -> tuple[Any, ...]:
         # literals are bound into a partial, where dask does not look for keys
@@ -150,8 +155,9 @@ class Builder:
         """Tasks that make the maps of a tile: key (name, j, i), or (name, run, j, i) where not stacked."""
         name = f"reduce-maps-{self.token}"
         if self.background is None:
-            call = functools.partial(self._task, reduce_maps)
-            return name, self._tile_layer(name, call, self.edges, self.tiles, with_scalars=self._single_tile)
+            call = functools.partial(self._normed_task, reduce_maps)
+            layer = self._tile_layer(name, call, self.edges, self.tiles, with_scalars=self._single_tile)
+            return name, layer | self._norms
         layer = self._tile_layer(name, self._on_off_task, self.edges, self.tiles, with_scalars=self._single_tile)
         layer |= self._usable.tasks
         return name, self._finished(name, layer) if self.stack else layer
@@ -161,6 +167,52 @@ class Builder:
         assert self.background is not None
         depth = self.background.task.depth
         return usable_tiles(self.background.usable, self.tiles, self.edges, depth, f"reduce-usable-{self.token}")
+
+    @functools.cached_property
+    def _norms(self) -> dict[Key, Any]:
+        """Tasks that scale the background model of each run, and the masks that they need."""
+        if self.norm is None:
+            return {}
+        usable = usable_tiles(self.norm.usable, self.tiles, self.edges, (0, 0), f"reduce-usable-{self.token}")
+        name = f"reduce-norm-{self.token}"
+        return usable.tasks | norm_graph(
+            name, self.norm, self.runs, self.tiles, self.edges, usable, self.settings_key
+        )
+
+    def _normed_task(
+        self, function: Callable[..., Any], *, runs: tuple[Observation, ...], **kwargs: Any
+    ) -> tuple[Any, ...]:
+        """Return a task that also takes the norms of its runs."""
+        task = self._task(function, runs=runs, **kwargs)
+        if self.norm is None or not runs:
+            return task
+        return *task, [(f"reduce-norm-{self.token}", self._position[id(run)]) for run in runs]
+
+    @functools.cached_property
+    def _position(self) -> dict[int, int]:
+        return {id(run): k for k, run in enumerate(self.runs)}
+
+    def _norm_variables(self) -> dict[str, xr.Variable]:
+        """Return the numbers of the norms, along ``run`` where runs are added up."""
+        if self.norm is None:
+            return {}
+        source, number = f"reduce-norms-{self.token}", len(self.runs)
+        groups = [tuple(range(number))] if self.stack else [(k,) for k in range(number)]
+        table = functools.partial(norm_table, names=tuple(self.norm.variables))
+        layer: dict[Key, Any] = {
+            (source, i): (table, [(f"reduce-norm-{self.token}", k) for k in group]) for i, group in enumerate(groups)
+        }
+        layer |= {self.settings_key: self.settings, **self._norms}  # type: ignore[dict-item]
+        chunks = (tuple(len(group) for group in groups),)
+        labels = {**self.norm.variables, "fov_success": ("", "A norm was found")}
+        return {
+            name: xr.Variable(
+                "run" if self.stack else "obs",
+                variable(source, layer, name, chunks, bool if name == "fov_success" else float, lambda b: b),
+                {"units": units, "long_name": label},
+            )
+            for name, (units, label) in labels.items()
+        }
 
     def _on_off_task(self, *, tile: tuple[slice, slice], **kwargs: Any) -> tuple[Any, ...]:
         assert self.background is not None
@@ -198,14 +250,11 @@ class Builder:
                 for k in range(number):
                     layer[name, k, j, i] = make(runs=(self.runs[k],), **extra) if k in here else make(runs=())
                 continue
-            lanes = []
-            for lane in batches(touching, _lane_size(len(touching), len(tiles))):
-                work = []
-                for group in batches(lane, _even(len(lane), LARGEST_BATCH)):
-                    extra = {"rows": (group[0], number)} if with_scalars else {}
-                    work.append(make(runs=tuple(self.runs[k] for k in group), **extra))
-                lanes.append(work)
-            layer |= lanes_sum_graph(name, (j, i), lanes, make(runs=()))
+            work = []
+            for group in batches(touching, _batch_size(len(touching), len(tiles))):
+                extra = {"rows": (group[0], number)} if with_scalars else {}
+                work.append(make(runs=tuple(self.runs[k] for k in group), **extra))
+            layer |= running_sum_graph(name, (j, i), work, make(runs=()))
         return layer
 
     def _tile_tokens(
@@ -252,8 +301,8 @@ class Builder:
         result: dict[str, da.Array] = {}
         for kind in kinds:
             name = f"reduce-{kind}-{self.token}"
-            call = functools.partial(self._task, reduce_responses, kind=kind)
-            layer = name, self._tile_layer(name, call, (edges[0], edges[1]), tiles)
+            call = functools.partial(self._normed_task, reduce_responses, kind=kind)
+            layer = name, self._tile_layer(name, call, (edges[0], edges[1]), tiles) | self._norms
             weight = self._variable(layer, "irf_exposure", (true, *sky), float)
             if kind == "psf":
                 assert settings.rad_edges is not None
@@ -309,9 +358,9 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
 
 
-def _lane_size(number: int, tiles: int) -> int:
-    """Runs that are added one batch after the other, of the `number` that touch a tile."""
-    return _even(number, min(LARGEST_LANE, -(-number // max(1, FEWEST_BATCHES // tiles))))
+def _batch_size(number: int, tiles: int) -> int:
+    """Runs of one task, of the `number` that touch a tile."""
+    return _even(number, min(LARGEST_BATCH, -(-number // max(1, FEWEST_BATCHES // tiles))))
 
 
 def _even(number: int, most: int) -> int:

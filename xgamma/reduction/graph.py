@@ -10,9 +10,9 @@ import dask.array as da
 import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 
-from xgamma.reduction.tasks import add, add_onto
+from xgamma.reduction.tasks import add
 
-__all__ = ["batches", "lanes_sum_graph", "running_sum_graph", "variable"]
+__all__ = ["batches", "running_sum_graph", "variable"]
 
 Key = tuple[Hashable, ...]
 
@@ -22,46 +22,27 @@ def batches(items: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
     return [tuple(items[i : i + size]) for i in range(0, len(items), size)]
 
 
-def lanes_sum_graph(
-    name: str, place: tuple[int, ...], lanes: Sequence[Sequence[tuple[Any, ...]]], empty: tuple[Any, ...]
-) -> dict[Key, Any]:
-    """Return the tasks that do the work of lanes and add all results; the sum has the key ``(name, *place)``.
-
-    A lane is a chain: each task adds to its own result that of the task before. Lanes run at the same time, and
-    their sums are added one after the other. However many tasks there are, no result but the last of each lane waits
-    for another: with independent tasks a cluster would make results faster than it adds them. The order of the
-    additions is fixed by the graph: every scheduler gives the same bits.
-    """
-    lanes = [lane for lane in lanes if lane]
-    if not lanes:
-        return {(name, *place): empty}
-    graph: dict[Key, Any] = {}
-    # names that differ, for schedulers judge tasks by them: sums are no tasks to begin with
-    ends: list[Key] = (
-        [(f"{name}-part", *place, 0, k) for k in range(len(lanes))] if len(lanes) > 1 else [(name, *place)]
-    )
-    for k, (lane, end) in enumerate(zip(lanes, ends, strict=True)):
-        before: Key | None = None
-        for i, task in enumerate(lane):
-            key: Key = end if i == len(lane) - 1 else (f"{name}-chain", *place, k, i)
-            graph[key] = task if before is None else (add_onto, before, task)
-            before = key
-    total = ends[0]
-    for k in range(1, len(ends)):
-        key = (name, *place) if k == len(ends) - 1 else (f"{name}-total", *place, k)
-        graph[key] = (add, total, ends[k])
-        total = key
-    return graph
-
-
 def running_sum_graph(
     name: str, place: tuple[int, ...], work: Sequence[tuple[Any, ...]], empty: tuple[Any, ...]
 ) -> dict[Key, Any]:
     """Return the tasks that do `work`, all at the same time, and add the results one after the other.
 
-    See `lanes_sum_graph`, for results that are small beside the memory of a worker.
+    The sum has the key ``(name, *place)``. The order of the additions is fixed by the graph: every scheduler gives
+    the same bits.
     """
-    return lanes_sum_graph(name, place, [[task] for task in work], empty)
+    if not work:
+        return {(name, *place): empty}
+    if len(work) == 1:
+        return {(name, *place): work[0]}
+    # names that differ, for schedulers judge tasks by them: sums are no tasks to begin with
+    parts: list[Key] = [(f"{name}-part", *place, k) for k in range(len(work))]
+    graph: dict[Key, Any] = dict(zip(parts, work, strict=True))
+    total = parts[0]
+    for k, part in enumerate(parts[1:], start=1):
+        key = (name, *place) if k == len(parts) - 1 else (f"{name}-total", *place, k)
+        graph[key] = (add, total, part)
+        total = key
+    return graph
 
 
 def variable(

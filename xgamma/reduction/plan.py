@@ -29,8 +29,6 @@ SECONDS_PER_TASK = 1e-3
 PROCESS_BYTES = 300 * 2**20
 #: Arrays of the size of a plane of a run's window that are in use beside its maps: directions, offsets, weights.
 EXTRA_PLANES = 16
-#: Results that one sum of the tree takes at most.
-SUM_WIDTH = 8
 #: Tasks that a scheduler holds without trouble.
 MOST_TASKS = 100_000
 #: Tiles from which reading the files of a run again and again costs more than the reduction.
@@ -246,8 +244,8 @@ def _peak_bytes(dataset: xr.Dataset, parts: Mapping[Any, int], task: int) -> int
     """Bytes of one thread with the sums that wait for the largest tile."""
     per_pixel, height, width = _planes(dataset)
     most = max(parts.values(), default=1)
-    # a sum of parts holds them and the result
-    waiting = 0 if most == 1 else min(most, SUM_WIDTH) + 1
+    # an addition holds the sum so far, a part and the result
+    waiting = 0 if most == 1 else 3
     tile = per_pixel * height * width
     return max(task + max(waiting - 2, 0) * tile, waiting * tile)
 

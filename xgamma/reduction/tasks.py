@@ -15,10 +15,11 @@ from xgamma.reduction.event_voxels import add_counts
 from xgamma.reduction.footprint import check_plan, footprint, overlap
 from xgamma.reduction.irf_pixels import nearest_pixels
 from xgamma.reduction.observation import Run
+from xgamma.reduction.run_norm import Norms, RunNorm
 from xgamma.reduction.safe_mask import safe_mask
 from xgamma.reduction.settings import ReduceSettings
 
-__all__ = ["add", "add_onto", "at_rows", "opened", "reduce_maps", "reduce_responses", "reduce_scalars", "run_scalars"]
+__all__ = ["add", "at_rows", "opened", "reduce_maps", "reduce_responses", "reduce_scalars", "run_scalars"]
 
 Arrays = dict[str, np.ndarray]
 Tile = tuple[slice, slice]
@@ -26,6 +27,7 @@ Tile = tuple[slice, slice]
 
 def reduce_maps(
     settings: ReduceSettings,
+    norms: Sequence[RunNorm] | None = None,
     *,
     runs: Sequence[Observation],
     tile: Tile,
@@ -38,6 +40,8 @@ def reduce_maps(
     ----------
     settings
         What to make.
+    norms
+        What the background models of the runs are multiplied with, see `xgamma.reduction.run_norm`.
     runs
         Runs that touch the tile.
     tile
@@ -57,10 +61,11 @@ def reduce_maps(
     # a tile that no run touches is empty, not missing
     result = _empty_maps(settings, part.shape if stack else (max(len(runs), 1), *part.shape))
     scalars = []
+    of_runs = Norms(norms)
     for k, observation in enumerate(runs):
         maps = result if stack else {name: values[k] for name, values in result.items()}
         with opened(observation, settings) as run:
-            _fill(run, tile, part, maps, stack=stack)
+            _fill(run, tile, part, maps, of_runs.of(run), stack=stack)
             scalars.append(run_scalars(run) if rows else {})
     return result | (at_rows(scalars, rows) if rows else {})
 
@@ -97,21 +102,27 @@ def _empty_maps(settings: ReduceSettings, shape: tuple[int, ...]) -> Arrays:
     return maps
 
 
-def _fill(run: Run, tile: Tile, part: SkyGrid, maps: Arrays, *, stack: bool) -> None:
+def _fill(run: Run, tile: Tile, part: SkyGrid, maps: Arrays, norm: RunNorm | None, *, stack: bool) -> None:
     """Add one run to the maps of a tile."""
     if part.shape != run.settings.grid.shape:
         check_plan(run.settings.grid, run.files.observation, run.pointing, run.settings.offset_max)
     for y, x in overlap(run.footprint, tile):
-        _fill_window(run, part, (y, x), {name: values[:, y, x] for name, values in maps.items()}, stack=stack)
+        _fill_window(run, part, (y, x), {name: values[:, y, x] for name, values in maps.items()}, norm, stack=stack)
 
 
-def _fill_window(run: Run, part: SkyGrid, window: Tile, maps: Arrays, *, stack: bool) -> None:
+def _fill_window(
+    run: Run, part: SkyGrid, window: Tile, maps: Arrays, norm: RunNorm | None, *, stack: bool
+) -> None:
     """Add one run to the maps of a window, one after the other: no two of its own need memory at once."""
     settings = run.settings
     geometry = part.geometry.window(*window)
     offset = run.offset(geometry.vectors)
     background = run.background(geometry, offset) if "background" in settings.selection else None
     safe = safe_mask(run, offset, background)
+    if norm is not None:
+        safe &= norm.success
+        assert background is not None
+        np.multiply(background, norm.factor[:, np.newaxis, np.newaxis], out=background)
     np.logical_or(maps["mask_safe"], safe, out=maps["mask_safe"])
     if background is not None:
         np.add(maps["background"], background, out=maps["background"], where=safe if stack else True)
@@ -125,7 +136,13 @@ def _fill_window(run: Run, part: SkyGrid, window: Tile, maps: Arrays, *, stack: 
 
 
 def reduce_responses(
-    settings: ReduceSettings, *, runs: Sequence[Observation], tile: Tile, kind: str, stack: bool
+    settings: ReduceSettings,
+    norms: Sequence[RunNorm] | None = None,
+    *,
+    runs: Sequence[Observation],
+    tile: Tile,
+    kind: str,
+    stack: bool,
 ) -> Arrays:
     """Reduce a response of runs onto a tile of the coarse grid, weighted by exposure.
 
@@ -133,6 +150,8 @@ def reduce_responses(
     ----------
     settings
         What to make.
+    norms
+        Norms of the background models: runs without success have no weight.
     runs
         Runs to join.
     tile
@@ -148,7 +167,8 @@ def reduce_responses(
         ``irf_exposure`` (n_true, ny, nx) and, unless that alone is asked for, `kind`: weighted sums
         where stacked, else the responses themselves, with a first axis of the runs.
     """
-    each = (_run_response(run, tile, settings, kind, stack=stack) for run in runs)
+    of_runs = Norms(norms)
+    each = (_run_response(run, tile, settings, kind, of_runs, stack=stack) for run in runs)
     result = _empty_responses(settings, tile, kind)
     if stack:
         for one in each:
@@ -172,12 +192,17 @@ def _empty_responses(settings: ReduceSettings, tile: Tile, kind: str) -> Arrays:
     return result
 
 
-def _run_response(observation: Observation, tile: Tile, settings: ReduceSettings, kind: str, *, stack: bool) -> Arrays:
+def _run_response(
+    observation: Observation, tile: Tile, settings: ReduceSettings, kind: str, norms: Norms, *, stack: bool
+) -> Arrays:
     assert settings.irf_grid is not None
     part = settings.irf_grid.tile(*tile)
     with opened(observation, settings) as run:
         offset = run.offset(part.geometry.vectors)
         reached = _reached(run, tile)
+        norm = norms.of(run)
+        if stack and norm is not None:
+            reached &= norm.success
         weight = run.exposure(offset) * (reached & _safe_pixels(run, part) if stack else reached)
         result = {"irf_exposure": weight}
         if kind == "psf":
@@ -274,12 +299,6 @@ def add(first: Arrays, *others: Arrays) -> Arrays:
     for other in others:
         _add_to(result, other)
     return result
-
-
-def add_onto(before: Arrays, made: Arrays) -> Arrays:
-    """Add an earlier result to one that the same task has made; the latter is changed and returned."""
-    _add_to(made, before)
-    return made
 
 
 def _add_to(result: Arrays, other: Arrays) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 from astropy.coordinates import SkyCoord
+from peak import peak_mib
 
 import xgamma as xg
 
@@ -60,7 +60,7 @@ def measure(path: str, way: str) -> None:
         else:
             written.gamma.to_zarr(out, resume=True)
         seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = peak_mib()
         total = float(xr.open_zarr(out, consolidated=False).counts.sum(dtype=float))
     json.dump({"seconds": round(seconds, 2), "peak_mib": round(peak), "sum": total}, sys.stdout)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peak import peak_mib
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Tasks without work by which the scheduler's own time is measured.
@@ -40,16 +40,6 @@ COLUMNS = {
     "moved_mib": ("moved MiB", ".0f"),
     "overhead": ("overhead", ".1%"),
 }
-
-
-def peak_mib() -> float:
-    """Peak of the resident memory of this process alone: that of resource includes the process that forked it."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
-    except (OSError, StopIteration):
-        scale = 2**20 if sys.platform == "darwin" else 2**10
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
 def received(dask_worker: Any) -> int:

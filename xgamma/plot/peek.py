@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from xgamma.coords.bins import axis_of, bin_edges
 from xgamma.coords.sky import has_sky
 from xgamma.plot.peek_observation import peek_observation
+from xgamma.plot.peek_spectrum import DRAW_RESPONSE, draw_totals, response_parts, run_totals
 from xgamma.plot.sky import plot_map, sky_axes
 from xgamma.plot.style import LINES, axis_label
 
@@ -26,7 +27,7 @@ SHOWN_ENERGY = 1.0
 
 
 def peek_cube(cube: xr.Dataset, *, radius: Any = None, regions: Any = None) -> Figure:
-    """Show what a cube holds: images, the spectrum of counts and background, and its runs.
+    """Show what a cube holds: images or responses, the spectrum of counts and background, and its runs.
 
     Parameters
     ----------
@@ -44,7 +45,8 @@ def peek_cube(cube: xr.Dataset, *, radius: Any = None, regions: Any = None) -> F
     matplotlib.figure.Figure
         Counts, background and excess are sums over all energies and runs inside ``mask_safe``; of an on-off cube the
         background is the scaled off counts. The mask is shown as the fraction of energies (and runs) that are safe;
-        an image with one energy bin has no spectrum.
+        an image with one energy bin has no spectrum. Spectra show their exposure and energy dispersion instead of
+        images, and one without runs a table of its numbers.
 
     Raises
     ------
@@ -73,9 +75,11 @@ def peek_cube(cube: xr.Dataset, *, radius: Any = None, regions: Any = None) -> F
     if not images and not spectra:
         msg = f"the cube holds nothing to show; it has {sorted(map(str, cube.data_vars))}"
         raise ValueError(msg)
-    images, spectra, runs = dask.base.compute(images, spectra, runs)
-    number = len(images) + bool(spectra) + bool(runs)
-    ncols = min(number, 3)
+    responses = {} if has_sky(cube) else response_parts(cube)
+    images, spectra, runs, responses = dask.base.compute(images, spectra, runs, responses)
+    totals = {} if images or runs else run_totals(cube, spectra)
+    number = len(images) + bool(spectra) + len(responses) + bool(runs or totals)
+    ncols = min(number, 2 if responses else 3)
     nrows = -(-number // ncols)
     fig = plt.figure(figsize=(4.9 * ncols, 4.1 * nrows), layout="compressed")
     places = iter(fig.add_gridspec(nrows, ncols))
@@ -87,6 +91,10 @@ def peek_cube(cube: xr.Dataset, *, radius: Any = None, regions: Any = None) -> F
         shape = float(ax.get_aspect() * image.sizes["y"] / image.sizes["x"])
     if spectra:
         _plot_spectra(fig.add_subplot(next(places), box_aspect=shape), cube, spectra)
+    for name, response in responses.items():
+        DRAW_RESPONSE[name](response, fig.add_subplot(next(places), box_aspect=shape))
+    if totals:
+        draw_totals(fig.add_subplot(next(places), box_aspect=shape), totals)
     if runs:
         _draw_table(fig.add_subplot(next(places), box_aspect=shape), cube, runs)
     return fig

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import astropy.units as u
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import ListedColormap
 from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 
 from xgamma.coords.units import to_value
-from xgamma.estimators.sed import to_sed_type
-from xgamma.models.models import Models
+from xgamma.estimators.sed import reference_fluxes, to_sed_type
+from xgamma.models.models import Models, as_models
 from xgamma.models.sky_model import SkyModel
-from xgamma.plot.style import LINES, axis_label
+from xgamma.plot.style import LINES, axis_label, color_bar
 
 if TYPE_CHECKING:
     from xgamma.models.spectral_model import SpectralModel
 
 __all__ = ["plot_sed", "plot_spectral_model"]
 
+FloatArray = NDArray[np.float64]
 CurveType = Literal["dnde", "e2dnde"]
 
 #: Units and names on the vertical axis.
@@ -32,6 +36,13 @@ LABELS = {
     "eflux": ("erg cm-2 s-1", "Energy flux"),
     "norm": ("", "Norm"),
 }
+
+#: Colours of models beside points.
+MODEL_COLORS = (LINES[0], *LINES[2:])
+#: Rise of the statistic up to which profiles are shaded: four standard deviations.
+DEEPEST = 16.0
+#: Steps of a profile along the flux.
+STEPS = 200
 
 
 def plot_spectral_model(
@@ -91,8 +102,7 @@ def plot_spectral_model(
     ax = _new_axes() if ax is None else ax
     (line,) = ax.plot(energy, y, **{"linewidth": 1.8} | kwargs)
     if error and np.any(dy > 0):
-        lower = np.maximum(y - dy, np.min(y[y > 0], initial=np.inf) * 1e-3) if np.any(y > 0) else y - dy
-        ax.fill_between(energy, lower, y + dy, color=line.get_color(), alpha=0.25, linewidth=0)
+        _draw_band(ax, energy, y, dy, line.get_color(), logarithmic=kind != "norm")
     _finish(ax, kind)
     return ax
 
@@ -119,11 +129,12 @@ def plot_sed(
     sed_type
         ``"dnde"``, ``"e2dnde"``, ``"flux"``, ``"eflux"`` or ``"norm"``.
     models
-        Spectral model, source or models to draw with their error bands over the range of the points.
+        Spectral model, source, models or the result of a fit, to draw over the range of the points: with error bands,
+        or for ``"flux"`` and ``"eflux"`` the sum in each band.
     source
         Name of the one of several models.
     profiles
-        Draw the likelihood profile of each point: stat difference as shades, up to 4 sigma.
+        Draw the likelihood profile of each point: how far the statistic rises, as shades, up to 4 sigma.
     label
         Text for the legend.
     color
@@ -149,29 +160,27 @@ def plot_sed(
     if sed_type not in LABELS:
         msg = f"sed_type={sed_type!r} must be one of {list(LABELS)}"
         raise ValueError(msg)
-    extra = [str(d) for d in points["energy"].dims if d != "energy"] + [
-        str(d) for d in points.sizes if d not in ("energy", "dataset", "norm_scan", "obs")
-    ]
-    if extra:
-        msg = f"flux points with dims {extra} are several spectra; take one of them: points.isel({extra[0]}=0)"
-        raise ValueError(msg)
     shown = to_sed_type(points, "likelihood" if sed_type == "norm" else sed_type)
     if sed_type not in shown:
         msg = f"the flux points hold no {sed_type!r}; they hold {sorted(map(str, shown.data_vars))}"
         raise ValueError(msg)
+    shown = shown.squeeze([d for d in shown[sed_type].dims if d != "energy" and shown.sizes[d] == 1])
+    extra = [str(d) for d in shown[sed_type].dims if d != "energy"]
+    if extra:
+        msg = f"flux points with dims {extra} are several spectra; take one of them: points.isel({extra[0]}=0)"
+        raise ValueError(msg)
+    if models is not None and sed_type == "norm":
+        msg = "norms are relative to their model, which is 1 everywhere; give models= with another sed_type"
+        raise ValueError(msg)
+    shown = shown.compute()
     ax = _new_axes() if ax is None else ax
     if profiles:
-        _draw_profiles(ax, shown, points, sed_type)
+        _draw_profiles(ax, shown, sed_type)
     _draw_points(ax, shown, sed_type, label, color)
     if models is not None:
-        bounds = float(points["energy_min"].min()), float(points["energy_max"].max())
-        for i, (name, model) in enumerate(_spectra(models, source).items()):
-            line = LINES[0] if i == 0 else LINES[(i + 1) % len(LINES)]
-            plot_spectral_model(
-                model, bounds, ax, sed_type="dnde" if sed_type == "dnde" else "e2dnde", color=line, label=name
-            )
+        _draw_models(ax, shown, sed_type, _spectra(models, source))
     _finish(ax, sed_type)
-    if label or models is not None:
+    if ax.get_legend_handles_labels()[1]:
         ax.legend(fontsize="small")
     return ax
 
@@ -184,24 +193,52 @@ def _bounds(bounds: Any) -> tuple[float, float]:
     return values[0], values[1]
 
 
+def _draw_models(ax: Axes, points: xr.Dataset, kind: str, spectra: dict[str, Any]) -> None:
+    """Draw curves, or the sums over the bands of the points."""
+    low, high = points["energy_min"].values, points["energy_max"].values
+    for i, (name, model) in enumerate(spectra.items()):
+        style: dict[str, Any] = {"color": MODEL_COLORS[i % len(MODEL_COLORS)], "label": name or None}
+        if kind in get_args(CurveType):
+            curve = cast("CurveType", kind)
+            plot_spectral_model(model, [low.min(), high.max()] * u.TeV, ax, sed_type=curve, **style)
+            continue
+        steps = _numbers(reference_fluxes(points, model), f"ref_{kind}", kind)
+        for label, a, b, y in zip([style["label"], *[None] * (len(low) - 1)], low, high, steps, strict=True):
+            ax.plot([a, b], [y, y], color=style["color"], linewidth=1.8, label=label)
+
+
+def _draw_band(ax: Axes, energy: FloatArray, y: FloatArray, dy: FloatArray, color: Any, *, logarithmic: bool) -> None:
+    """Shade one standard deviation; where a logarithm has no lower end, the band reaches out of the picture."""
+    lower, upper = y - dy, y + dy
+    good = np.isfinite(lower) & np.isfinite(upper)
+    if logarithmic:
+        smallest = np.min(y[good & (y > 0)], initial=np.inf)
+        lower = np.maximum(lower, 1e-6 * smallest) if np.isfinite(smallest) else lower
+    outline = [*zip(energy[good], lower[good], strict=True), *zip(energy[good][::-1], upper[good][::-1], strict=True)]
+    band = PolyCollection([outline], facecolor=color, alpha=0.25, linewidth=0)
+    # the scale follows the line and the upper side: a lower side at zero would take the scale along
+    ax.add_collection(band, autolim=False)
+    ax.update_datalim(np.column_stack([energy[good], upper[good]]))
+    ax.autoscale_view()
+
+
 def _curve(
-    energy: NDArray[np.float64], value: u.Quantity, sigma: u.Quantity, sed_type: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    energy: FloatArray, value: u.Quantity, sigma: u.Quantity, sed_type: str
+) -> tuple[FloatArray, FloatArray, str]:
     """Line and half width of the band in the unit of the axis."""
     if value.unit.is_equivalent(u.dimensionless_unscaled):
         return value.to_value(""), sigma.to_value(""), "norm"
     unit = u.Unit(LABELS[sed_type][0])
     factor = energy**2 * u.TeV**2 if sed_type == "e2dnde" else np.ones_like(energy)
-    if value.unit.is_equivalent("TeV-1 s-1 cm-2 sr-1"):
-        unit = unit / u.sr
     return (value * factor).to_value(unit), (sigma * factor).to_value(unit), sed_type
 
 
 def _spectra(models: Any, source: str | None) -> dict[str, Any]:
     """Spectral models by the names they get in the legend."""
+    models = getattr(models, "models", models)  # of the result of a fit
     if not isinstance(models, (SkyModel, Models, list, tuple)):
         return {"": models} if source is None else {source: models}
-    chosen = Models([models] if isinstance(models, SkyModel) else models)
+    chosen = as_models(models)
     found = {m.name: m.spectral for m in chosen if isinstance(m, SkyModel) and source in (None, m.name)}
     if not found:
         msg = f"there is no source {source!r} among the models {chosen.names}"
@@ -224,18 +261,9 @@ def _finish(ax: Axes, kind: str) -> None:
 
 
 def _draw_points(ax: Axes, points: xr.Dataset, kind: str, label: str | None, color: str) -> None:
-    unit = LABELS[kind][0]
-
-    def numbers(name: str) -> NDArray[np.float64]:
-        if name not in points:
-            return np.full(points.sizes["energy"], np.nan)
-        array = points[name].transpose("energy", ...)
-        factor = u.Unit(array.attrs.get("units", "")).to(unit)
-        return np.asarray(array.values, float).reshape(points.sizes["energy"], -1)[:, 0] * factor
-
     energy, low, high = (points[n].values for n in ("energy", "energy_min", "energy_max"))
-    value, error, limit = numbers(kind), numbers(f"{kind}_err"), numbers(f"{kind}_ul")
-    down, up = (numbers(f"{kind}_{side}") for side in ("errn", "errp"))
+    value, error, limit = (_numbers(points, name, kind) for name in (kind, f"{kind}_err", f"{kind}_ul"))
+    down, up = (_numbers(points, f"{kind}_{side}", kind) for side in ("errn", "errp"))
     down, up = np.where(np.isfinite(down), down, error), np.where(np.isfinite(up), up, error)
     is_limit = np.asarray(points["is_ul"].values, bool) if "is_ul" in points else ~np.isfinite(value)
     is_limit = (is_limit | ~np.isfinite(value)) & np.isfinite(limit)
@@ -244,50 +272,71 @@ def _draw_points(ax: Axes, points: xr.Dataset, kind: str, label: str | None, col
         # on a logarithmic axis an error bar may not reach zero
         down = np.minimum(np.nan_to_num(down), 0.999 * np.abs(value))
     x_error = np.array([energy - low, high - energy])
-    style = {"color": color, "linestyle": "none", "capsize": 0, "linewidth": 1.3}
-    ax.errorbar(
-        energy[shown], value[shown], yerr=np.nan_to_num([down[shown], up[shown]]), xerr=x_error[:, shown],
-        marker="o", markersize=4.5, label=label, **style,
-    )  # fmt: skip
+    style: dict[str, Any] = {"color": color, "linestyle": "none", "capsize": 0, "linewidth": 1.3}
+    if shown.any():
+        ax.errorbar(
+            energy[shown], value[shown], yerr=np.nan_to_num([down[shown], up[shown]]), xerr=x_error[:, shown],
+            marker="o", markersize=4.5, label=label, **style,
+        )  # fmt: skip
     if is_limit.any():
         text = None if label is None or shown.any() else label
-        length = 0.4 * limit[is_limit] if kind != "norm" else 0.15 * np.nanmax(np.abs(limit))
+        # half a decade down, or a tenth of the picture
+        length = 0.6 * limit[is_limit] if kind != "norm" else 0.1 * np.nanmax(np.abs(np.append(limit, value)))
         ax.errorbar(
             energy[is_limit], limit[is_limit], yerr=length, uplims=True, xerr=x_error[:, is_limit], label=text,
             **style | {"capsize": 2.5},
         )  # fmt: skip
 
 
-def _draw_profiles(ax: Axes, shown: xr.Dataset, points: xr.Dataset, kind: str) -> None:
-    """Shade the stat difference of each bin."""
-    if "stat_scan" not in points or "norm_scan" not in points:
+def _numbers(points: Any, name: str, kind: str) -> FloatArray:
+    """Values in the unit of the axis, NaN where there are none."""
+    if name not in points:
+        return np.full(points["energy"].size, np.nan)
+    array = points[name]
+    return np.asarray(array.values, float) * u.Unit(array.attrs.get("units", "")).to(LABELS[kind][0])
+
+
+def _draw_profiles(ax: Axes, points: xr.Dataset, kind: str) -> None:
+    """Shade how far the statistic lies above its minimum, bin by bin."""
+    if "stat_scan" not in points or "norm_scan" not in points.variables:
         msg = "the flux points hold no likelihood profiles: compute them with selection='all' or ['scan']"
         raise ValueError(msg)
-    reference = np.ones(points.sizes["energy"])
-    if kind != "norm":
-        array = shown[f"ref_{kind}"] if f"ref_{kind}" in shown else points[f"ref_{kind}"]
-        reference = array.values * u.Unit(array.attrs.get("units", "")).to(LABELS[kind][0])
-    scan, norm = points["stat_scan"].transpose("energy", "norm_scan"), points["norm_scan"]
-    norms = np.broadcast_to(norm.values if norm.ndim == 1 else norm.transpose("energy", "norm_scan").values, scan.shape)
-    limits = ax.get_ylim() if ax.has_data() else None
-    best = np.fmin(scan.min("norm_scan").values, points["stat"].values if "stat" in points else np.inf)
+    reference = np.ones(points.sizes["energy"]) if kind == "norm" else _numbers(points, f"ref_{kind}", kind)
+    if not np.isfinite(reference).all():
+        msg = f"profiles are over norms, and the flux points hold no ref_{kind} that turns norms into {kind}"
+        raise ValueError(msg)
+    scans = points["stat_scan"].transpose("energy", "scan").values
+    norms = np.broadcast_to(points["norm_scan"].transpose(..., "scan").values, scans.shape)
+    best = _numbers(points, "stat", "norm")
+    at = _numbers(points, kind, kind) / reference
+    # not darker than half, so that points and curves are seen on it
+    shades = ListedColormap(plt.get_cmap("Greys")(np.linspace(0.6, 0.0, 256)), name="profile")
     image = None
-    for i in range(points.sizes["energy"]):
-        edges = points["energy_min"].values[i], points["energy_max"].values[i]
-        fine = np.linspace(norms[i].min(), norms[i].max(), 200)
-        # the root of a likelihood difference is close to linear in the norm, and can be interpolated
-        root = np.sqrt(np.clip(scan.values[i] - best[i], 0.0, None))
-        signed = np.where(norms[i] < norms[i][np.argmin(root)], -root, root)
-        delta = np.interp(fine, norms[i], signed) ** 2
-        y = fine * reference[i]
-        values = np.ma.masked_greater(delta, 16.0)[:, None]
-        step = 0.5 * np.diff(y, prepend=y[0], append=y[-1])
-        border = np.append(y - step[:-1], y[-1])
-        if kind != "norm":
-            border, values = border[border > 0], values[-(np.count_nonzero(border > 0) - 1) :]
-        if values.size and border.size > 1:
-            image = ax.pcolormesh(edges, border, values, cmap="Blues_r", vmin=0, vmax=16, zorder=0.5, rasterized=True)
+    for i, energies in enumerate(zip(points["energy_min"].values, points["energy_max"].values, strict=True)):
+        edges, rise = _profile(norms[i], scans[i], at[i], best[i], logarithmic=kind != "norm")
+        if edges.size > 1:
+            shown = np.ma.masked_greater(rise, DEEPEST)[:, None]
+            image = ax.pcolormesh(
+                energies, edges * reference[i], shown, cmap=shades, vmin=0, vmax=DEEPEST, zorder=0.7, rasterized=True
+            )
     if image is not None:
-        ax.figure.colorbar(image, ax=ax, label=r"$\Delta$ stat", pad=0.01)
-    if limits is not None:
-        ax.set_ylim(limits)
+        color_bar(image, ax, r"$\Delta$ stat")
+
+
+def _profile(
+    norms: FloatArray, scan: FloatArray, at: float, best: float, *, logarithmic: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Edges of steps in norm, and the rise of the statistic in them, from a scan of a few norms."""
+    good = np.isfinite(scan) & (norms > 0 if logarithmic else True)
+    norms, scan = norms[good], scan[good]
+    if norms.size < 2:
+        return np.empty(0), np.empty(0)
+    if not np.isfinite([at, best]).all():
+        at, best = norms[np.argmin(scan)], scan.min()
+    # the root of the rise is close to linear in the norm, with the sign of the distance from the minimum
+    root = np.sqrt(np.clip(scan - min(best, scan.min()), 0.0, None)) * np.sign(norms - at)
+    nodes, first = np.unique(np.append(norms, at), return_index=True)
+    roots = np.append(root, 0.0)[first]
+    edges = (np.geomspace if logarithmic else np.linspace)(norms.min(), norms.max(), STEPS + 1)
+    middle = np.sqrt(edges[:-1] * edges[1:]) if logarithmic else 0.5 * (edges[:-1] + edges[1:])
+    return edges, PchipInterpolator(nodes, roots)(middle) ** 2

@@ -1,0 +1,490 @@
+"""Integrals of spatial models over the pixels of a sky grid: geometry made once, models on the pixels that they reach.
+
+Where a model is broader than the pixels it is taken at their centres, with the second differences of neighbours as the
+difference between centre and mean. Where it is narrower it is taken on a lattice of parts of pixels that covers the
+model alone, and divided by its own sum: what lies inside the grid is exact, however narrow the model.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xgamma.coords.frame import pixel_geometry
+from xgamma.coords.sky import SkyGrid
+from xgamma.kernels.sphere import from_vectors, rotate
+from xgamma.models.spatial_geometry import Axes, Planes, axes_at, circle, frame_rotation
+from xgamma.models.spatial_model import CenteredModel, RadialModel, SpatialModel
+from xgamma.models.spatial_shapes import ConstantFluxSpatialModel, PointSpatialModel
+
+__all__ = ["SkyPixels", "Window", "integrate_geom", "spatial_integral"]
+
+FloatArray = NDArray[np.float64]
+#: Positions (y, x) in the arrays of a grid.
+Window = tuple[slice, slice]
+
+#: Points on the circle around a model whose pixels tell which window holds it.
+CIRCLE = 48
+#: Largest radius in degrees of which the circle is projected: others may reach everywhere.
+WIDEST = 60.0
+#: Parts of its radius into which a model is divided at most: elongated and steep ones have bins much smaller.
+FINEST = 500
+#: Pixels beyond the window of a model: second differences need one.
+MARGIN = 2
+#: Blocks of pixels whose corners are kept begin and end at multiples of this number.
+BLOCK = 16
+#: Number of such blocks that are kept.
+BLOCKS = 8
+#: Points of a lattice that are kept for the next values; and pixels up to which edges are taken on a lattice.
+KEPT = 400_000
+LATTICE = 250_000
+#: Models smaller than this part of a pixel are points.
+POINT = 1e-6
+#: Points in radius and in angle where a model is thrown onto pixels, on which no lattice can lie.
+THROWN = (200, 400)
+
+
+@dataclass(frozen=True)
+class Box:
+    """Pixel numbers that a model reaches, with fractions; those along x may lie on another turn of longitude."""
+
+    y: tuple[float, float]
+    x: tuple[float, float]
+
+
+class SkyPixels:
+    """Pixels of a sky grid as models need them: made once, for all values that a fit tries.
+
+    Parameters
+    ----------
+    grid
+        Sky grid, as from `xgamma.coords.sky.grid_of`.
+
+    Examples
+    --------
+    >>> import xgamma as xg
+    >>> from astropy.coordinates import SkyCoord
+    >>> from xgamma.coords.sky import grid_of
+    >>> from xgamma.models.spatial_shapes import GaussianSpatialModel
+    >>> pixels = SkyPixels(grid_of(xg.sky_grid(SkyCoord(0, 0, unit="deg"), "2 deg", "0.02 deg")))
+    >>> model = GaussianSpatialModel(sigma="0.05 deg")
+    >>> window, values = spatial_integral(model, pixels, model.values)
+    >>> values.shape, round(float(values.sum()), 5)
+    ((30, 30), 1.0)
+    """
+
+    def __init__(self, grid: SkyGrid) -> None:
+        self.grid = grid
+        self._blocks: OrderedDict[tuple[int, ...], FloatArray] = OrderedDict()
+        self._lonlat: dict[str, tuple[FloatArray, FloatArray]] = {}
+
+    @cached_property
+    def wide(self) -> SkyGrid:
+        """The grid with one more pixel on each side."""
+        y, x = self.grid.y, self.grid.x
+        return SkyGrid(self.grid.frame, range(y.start - 1, y.stop + 1), range(x.start - 1, x.stop + 1))
+
+    @cached_property
+    def planes(self) -> Planes:
+        """Components of the ICRS unit vectors of the pixels of `wide`, NaN outside the sky."""
+        geometry = pixel_geometry(self.wide.frame, self.wide.y, self.wide.x)
+        x, y, z = (np.ascontiguousarray(geometry.vectors[..., i]) for i in range(3))
+        return x, y, z
+
+    @cached_property
+    def solid_angle(self) -> FloatArray:
+        """Solid angles in sr of the pixels of `wide`, 0 outside the sky."""
+        return np.asarray(pixel_geometry(self.wide.frame, self.wide.y, self.wide.x).solid_angle)
+
+    @property
+    def binsize(self) -> float:
+        """Larger side of a pixel at the reference point, in degrees."""
+        return max(self.grid.frame.binsize)
+
+    def lonlat(self, frame: str) -> tuple[FloatArray, FloatArray]:
+        """Return longitude and latitude in degrees of a frame of the pixels of `wide`."""
+        if frame not in self._lonlat:
+            vectors = np.stack(self.planes, axis=-1)
+            with np.errstate(invalid="ignore"):
+                self._lonlat[frame] = from_vectors(rotate(vectors, frame_rotation(frame)))
+        return self._lonlat[frame]
+
+    def lattice(self, y: tuple[int, int], x: tuple[int, int], parts: tuple[int, int]) -> FloatArray:
+        """Return ICRS unit vectors and solid angles (in pixels) of parts of pixels, shape (4, ny, nx).
+
+        Parameters
+        ----------
+        y, x
+            First and last (excluded) number of the parts, counted from the lower edge of pixel 0.
+        parts
+            Number of parts of a pixel along (y, x).
+        """
+        first, last = (y[0] // parts[0], x[0] // parts[1]), (-(-y[1] // parts[0]), -(-x[1] // parts[1]))
+        block = tuple(v // BLOCK * BLOCK for v in first) + tuple(-(-v // BLOCK) * BLOCK for v in last)
+        nodes = self._kept(block, lambda: _nodes(self.grid, block[0], block[2], block[1], block[3]))
+        size = (block[2] - block[0]) * parts[0], (block[3] - block[1]) * parts[1]
+        start = block[0] * parts[0], block[1] * parts[1]
+        (a, b), (c, d) = (y[0] - start[0], y[1] - start[0]), (x[0] - start[1], x[1] - start[1])
+        if size[0] * size[1] > KEPT:
+            return _divided(nodes, (a, b), (c, d), parts)
+        whole = self._kept((*block, *parts), lambda: _divided(nodes, (0, size[0]), (0, size[1]), parts))
+        return whole[:, a:b, c:d]
+
+    def _kept(self, key: tuple[int, ...], make: Callable[[], FloatArray]) -> FloatArray:
+        """The array of a key, made if it is not among the last ones."""
+        if key not in self._blocks:
+            while len(self._blocks) >= BLOCKS:
+                self._blocks.popitem(last=False)
+            self._blocks[key] = make()
+        self._blocks.move_to_end(key)
+        return self._blocks[key]
+
+    def box(self, axes: Axes, radius: float) -> Box | None:
+        """Return the pixel numbers that a circle in ICRS encloses, None where these are not a rectangle."""
+        if not radius <= WIDEST:
+            return None
+        frame = self.grid.frame
+        vectors = np.vstack([axes.center, circle(axes, radius, CIRCLE)])
+        lon, lat = from_vectors(rotate(vectors, frame.rotation))
+        y, x = frame.sky_to_pixel(lon, lat)
+        if not (np.isfinite(y).all() and np.isfinite(x).all()):
+            return None
+        period = frame.period
+        if period is not None:
+            x = np.unwrap(x, period=period)
+            if abs(x[-1] - x[1]) > 0.5 * period:  # around a pole
+                return None
+            middle = 0.5 * (self.grid.x.start + self.grid.x.stop - 1)
+            x = x - period * np.round((x[0] - middle) / period)
+        elif max(np.ptp(y), np.ptp(x)) > 8.0 * radius / min(frame.binsize) + 8.0:  # torn apart by the edge of the map
+            return None
+        return Box((float(y.min()), float(y.max())), (float(x.min()), float(x.max())))
+
+    def turns(self, box: Box) -> list[float]:
+        """Return the shifts along x that bring a box onto the grid, once for each turn that the grid shows it."""
+        period = self.grid.frame.period
+        if period is None:
+            return [0.0]
+        low, high = self.grid.x.start - 0.5, self.grid.x.stop - 0.5
+        return [k * period for k in (-1, 0, 1) if box.x[1] + k * period >= low and box.x[0] + k * period <= high]
+
+    def window(self, y: tuple[int, int], x: tuple[int, int]) -> Window:
+        """Return the part of the grid between pixel numbers (the last excluded), which may be empty."""
+        slices = []
+        for pixels, (first, last) in ((self.grid.y, y), (self.grid.x, x)):
+            start = min(max(first - pixels.start, 0), len(pixels))
+            slices.append(slice(start, max(min(last - pixels.start, len(pixels)), start)))
+        return slices[0], slices[1]
+
+
+def _nodes(grid: SkyGrid, y0: int, y1: int, x0: int, x1: int) -> FloatArray:
+    """Vectors and solid angles at corners, edges and centres of pixels, shape (4, ...)."""
+    # two more on each side, for the differences
+    y, x = (0.5 * np.arange(2 * a - 2, 2 * b + 3) - 0.5 for a, b in ((y0, y1), (x0, x1)))
+    lon, lat = grid.frame.pixel_to_sky(*np.meshgrid(y, x, indexing="ij"))
+    vectors = np.moveaxis(grid.frame.icrs_vectors(lon, lat), -1, 0)
+    along_y = vectors[:, 2:, 1:-1] - vectors[:, :-2, 1:-1]
+    along_x = vectors[:, 1:-1, 2:] - vectors[:, 1:-1, :-2]
+    area = np.linalg.norm(np.cross(along_y, along_x, axis=0), axis=0)
+    return np.concatenate([vectors[:, 1:-1, 1:-1], area[None]])[:, 1:-1, 1:-1]
+
+
+def spatial_integral(
+    model: SpatialModel, pixels: SkyPixels, values: Any = None, energy: FloatArray | None = None
+) -> tuple[Window, FloatArray]:
+    """Integrate a model over pixels.
+
+    Parameters
+    ----------
+    model
+        Spatial model.
+    pixels
+        Pixels of the grid.
+    values
+        Values of the parameters in canonical units, in order; the present ones by default.
+    energy
+        Energies in TeV, shape (n,), for models that depend on it.
+
+    Returns
+    -------
+    window : tuple of slice
+        Part (y, x) of the grid outside of which the integral is 0; empty where the model misses the grid.
+    integral : numpy.ndarray
+        Shape of the window, behind energies where the model depends on them; `unit` of the model times sr.
+    """
+    numbers = tuple(model.values if values is None else (float(v) for v in values))
+    if not all(np.isfinite(numbers)):
+        names = [name for name, v in zip(model.parameters.names, numbers, strict=False) if not np.isfinite(v)]
+        msg = f"values of {type(model).__name__} must be finite, not {names}"
+        raise ValueError(msg)
+    if isinstance(model, ConstantFluxSpatialModel):
+        return _everything(pixels), np.ones(pixels.grid.shape)
+    if isinstance(model, PointSpatialModel):
+        return _four_pixels(pixels, axes_at(*model.center(*numbers), model.frame))
+    if isinstance(model, RadialModel):
+        return _radial(model, pixels, numbers)
+    return _sampled(model, pixels, numbers, energy)
+
+
+def integrate_geom(
+    model: SpatialModel, grid: SkyGrid | SkyPixels, values: Any = None, energy: FloatArray | None = None
+) -> FloatArray:
+    """Integrate a model over all pixels of a grid; parameters as for `spatial_integral`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (y, x), behind energies where the model depends on them; `unit` of the model times sr.
+
+    Examples
+    --------
+    >>> from xgamma.coords.frame import SkyFrame
+    >>> from xgamma.models.spatial_shapes import GaussianSpatialModel
+    >>> grid = SkyGrid(SkyFrame.create(0, 0, 1.0, "CAR", "icrs"), range(-1, 2), range(-1, 2))
+    >>> integrate_geom(GaussianSpatialModel(sigma="0.01 deg"), grid).round(6)
+    array([[0., 0., 0.],
+           [0., 1., 0.],
+           [0., 0., 0.]])
+    """
+    pixels = grid if isinstance(grid, SkyPixels) else SkyPixels(grid)
+    (y, x), part = spatial_integral(model, pixels, values, energy)
+    result = np.zeros((*part.shape[:-2], *pixels.grid.shape))
+    result[..., y, x] = part
+    return result
+
+
+# ---------------------------------------------------------------------- points
+def _everything(pixels: SkyPixels) -> Window:
+    ny, nx = pixels.grid.shape
+    return slice(0, ny), slice(0, nx)
+
+
+def _nothing() -> tuple[Window, FloatArray]:
+    return (slice(0, 0), slice(0, 0)), np.zeros((0, 0))
+
+
+def _place(pixels: SkyPixels, axes: Axes) -> tuple[float, float]:
+    """Pixel coordinates (y, x) of a centre, NaN where the projection does not show it."""
+    lon, lat = from_vectors(rotate(axes.center, pixels.grid.frame.rotation))
+    y, x = pixels.grid.sky_to_pixel(lon, lat)
+    return float(y), float(x)
+
+
+def _four_pixels(pixels: SkyPixels, axes: Axes) -> tuple[Window, FloatArray]:
+    """A point among the four pixels around it: the centroid is that of the point."""
+    y, x = _place(pixels, axes)
+    if not (np.isfinite(y) and np.isfinite(x)):
+        return _nothing()
+    y0, x0 = int(np.floor(y)), int(np.floor(x))
+    weights = np.outer([1.0 - (y - y0), y - y0], [1.0 - (x - x0), x - x0])
+    return _cut(pixels, weights, y0, x0)
+
+
+def _cut(pixels: SkyPixels, block: FloatArray, y0: int, x0: int) -> tuple[Window, FloatArray]:
+    """What of a block of pixels, the first of which has the numbers (y0, x0), lies on the grid, on all turns."""
+    ny, nx = block.shape
+    period = pixels.grid.frame.period
+    turns = [0] if period is None or abs(period - round(period)) > 1e-6 else [k * round(period) for k in (-1, 0, 1)]
+    found = []
+    for turn in turns:
+        window = pixels.window((y0, y0 + ny), (x0 + turn, x0 + turn + nx))
+        if window[0].stop > window[0].start and window[1].stop > window[1].start:
+            first_y, first_x = (w.start + p.start - n for w, p, n in _starts(pixels, window, y0, x0 + turn))
+            part = block[first_y:, first_x:][: window[0].stop - window[0].start, : window[1].stop - window[1].start]
+            found.append((window, part))
+    if not found:
+        return _nothing()
+    if len(found) == 1:
+        return found[0]
+    # on both ends of a grid that shows a full turn
+    joined = np.zeros((found[0][1].shape[0], pixels.grid.shape[1]))
+    for (_, x), part in found:
+        joined[:, x] += part
+    return (found[0][0][0], slice(0, pixels.grid.shape[1])), joined
+
+
+def _starts(pixels: SkyPixels, window: Window, y0: int, x0: int) -> list[tuple[slice, range, int]]:
+    return [(window[0], pixels.grid.y, y0), (window[1], pixels.grid.x, x0)]
+
+
+# ---------------------------------------------------------------------- models with a centre
+def _radial(model: RadialModel, pixels: SkyPixels, values: tuple[float, ...]) -> tuple[Window, FloatArray]:
+    axes = model.axes(*values)
+    radius = model.evaluation_radius(*values)
+    if radius <= POINT * pixels.binsize:
+        y, x = _place(pixels, axes)
+        if not (np.isfinite(y) and np.isfinite(x)):
+            return _nothing()
+        return _cut(pixels, np.ones((1, 1)), int(np.floor(y + 0.5)), int(np.floor(x + 0.5)))
+    smallest = max(model.bin_size_min(*values), radius / FINEST)
+    box = pixels.box(axes, radius)
+    if box is None:
+        window = _everything(pixels)
+        broad = pixels.binsize <= smallest
+        return (window, _centres(model, pixels, values, window)) if broad else _thrown(model, pixels, values, axes)
+    parts = [
+        max(1, int(np.ceil(2.0 * radius / (high - low) / smallest - 1e-9))) for low, high in (box.y, box.x)
+    ]
+    # models with edges are divided by their sum, too, as long as they are not so large that edges are a small part
+    if max(parts) > 1 or (not model.is_smooth and (box.y[1] - box.y[0]) * (box.x[1] - box.x[0]) < LATTICE):
+        return _lattice(model, pixels, values, box, (parts[0], parts[1]))
+    turns = pixels.turns(box)
+    if not turns:
+        return _nothing()
+    y = int(np.floor(box.y[0] + 0.5)) - MARGIN, int(np.ceil(box.y[1] + 0.5)) + MARGIN
+    x = int(np.floor(box.x[0] + turns[0] + 0.5)) - MARGIN, int(np.ceil(box.x[1] + turns[-1] + 0.5)) + MARGIN
+    window = pixels.window(y, x)
+    return window, _centres(model, pixels, values, window)
+
+
+def _centres(model: RadialModel, pixels: SkyPixels, values: tuple[float, ...], window: Window) -> FloatArray:
+    """Integrals over pixels from the model at their centres."""
+    shape = tuple(w.stop - w.start for w in window)
+    if 0 in shape:
+        return np.zeros(shape)
+    margin = 1 if model.is_smooth else 0
+    y, x = (slice(w.start + 1 - margin, w.stop + 1 + margin) for w in window)
+    x_plane, y_plane, z_plane = (plane[y, x] for plane in pixels.planes)
+    size = float(np.sqrt(np.prod(pixels.grid.frame.binsize)))
+    density = model.evaluate_planes((x_plane, y_plane, z_plane), size, *values)
+    flux = density * pixels.solid_angle[y, x]
+    if margin:
+        flux = _means(flux)
+    return np.nan_to_num(flux)
+
+
+def _means(flux: FloatArray) -> FloatArray:
+    """Integrals over pixels from values at their centres: without the pixels on the edge of the array.
+
+    The mean of a function over a cell is its value at the centre and a 24th of its second differences.
+    """
+    down, right = np.diff(flux[:, 1:-1], axis=0), np.diff(flux[1:-1, :], axis=1)
+    # next to the edge of the sky the neighbour is missing
+    for difference in (down, right):
+        difference[np.isnan(difference)] = 0.0
+    return np.asarray(flux[1:-1, 1:-1] + (np.diff(down, axis=0) + np.diff(right, axis=1)) / 24.0)
+
+
+def _lattice(
+    model: RadialModel, pixels: SkyPixels, values: tuple[float, ...], box: Box, parts: tuple[int, int]
+) -> tuple[Window, FloatArray]:
+    """Integrals over pixels from the model on parts of them, divided by its sum over all that it reaches."""
+    if not pixels.turns(box) or box.y[1] < pixels.grid.y.start - 0.5 or box.y[0] > pixels.grid.y.stop - 0.5:
+        return _nothing()
+    # numbers of the parts, counted from the lower edge of pixel 0
+    (first_y, last_y), (first_x, last_x) = (
+        (int(np.floor((low + 0.5) * n)) - 1, int(np.ceil((high + 0.5) * n)) + 1)
+        for (low, high), n in zip((box.y, box.x), parts, strict=True)
+    )
+    y0, x0 = first_y // parts[0], first_x // parts[1]
+    y1, x1 = -(-last_y // parts[0]), -(-last_x // parts[1])
+    lattice = pixels.lattice((first_y, last_y), (first_x, last_x), parts)
+    if np.isnan(lattice).any():  # the edge of the sky
+        return _thrown(model, pixels, values, model.axes(*values))
+    spans = (box.y[1] - box.y[0]) * parts[0], (box.x[1] - box.x[0]) * parts[1]
+    size = 2.0 * model.evaluation_radius(*values) / float(np.sqrt(np.prod(spans)))
+    flux = model.evaluate_planes((lattice[0], lattice[1], lattice[2]), size, *values) * lattice[3]
+    if model.is_smooth:
+        flux = np.pad(_means(flux), 1)
+    edges_y = np.maximum(np.arange(y0, y1) * parts[0] - first_y, 0)
+    edges_x = np.maximum(np.arange(x0, x1) * parts[1] - first_x, 0)
+    block = np.add.reduceat(np.add.reduceat(flux, edges_y, axis=0), edges_x, axis=1)
+    return _cut(pixels, block / block.sum(), y0, x0)
+
+
+def _divided(nodes: FloatArray, y: tuple[int, int], x: tuple[int, int], parts: tuple[int, int]) -> FloatArray:
+    """Values at the centres of parts of pixels from those at corners, edges and centres of pixels."""
+    return _interpolated(_interpolated(nodes, y, parts[0], axis=1), x, parts[1], axis=2)
+
+
+def _interpolated(nodes: FloatArray, span: tuple[int, int], parts: int, axis: int) -> FloatArray:
+    """Values at the centres of parts of pixels: parabolas through the three nodes of each pixel along an axis."""
+    part = np.arange(*span)
+    pixel = part // parts
+    t = (part - pixel * parts + 0.5) / parts  # from 0 to 1 across the pixel
+    weights = (2.0 * (t - 0.5) * (t - 1.0), 4.0 * t * (1.0 - t), 2.0 * t * (t - 0.5))
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    result = np.zeros(())
+    for k, weight in enumerate(weights):
+        result = result + np.take(nodes, 2 * pixel + k, axis=axis) * weight.reshape(shape)
+    return np.asarray(result)
+
+
+def _thrown(
+    model: RadialModel, pixels: SkyPixels, values: tuple[float, ...], axes: Axes
+) -> tuple[Window, FloatArray]:
+    """Integrals over pixels from points of the model, each in its pixel: around poles and across edges of the sky."""
+    radius = min(np.deg2rad(model.evaluation_radius(*values)), np.pi)
+    rings, angles = THROWN
+    r = (np.arange(rings) + 0.5) / rings * radius
+    a = (np.arange(angles) + 0.5) / angles * 2.0 * np.pi
+    direction = np.cos(a)[:, None] * axes.north + np.sin(a)[:, None] * axes.east
+    vectors = np.cos(r)[:, None, None] * axes.center + np.sin(r)[:, None, None] * direction
+    x_plane, y_plane, z_plane = np.moveaxis(vectors, -1, 0)
+    weight = model.evaluate_planes((x_plane, y_plane, z_plane), 0.0, *values) * np.sin(r)[:, None]
+    weight /= weight.sum()
+    grid = pixels.grid
+    lon, lat = from_vectors(rotate(vectors, grid.frame.rotation))
+    y, x = (np.floor(v + 0.5) for v in grid.sky_to_pixel(lon, lat))
+    with np.errstate(invalid="ignore"):
+        inside = (y >= grid.y.start) & (y < grid.y.stop) & (x >= grid.x.start) & (x < grid.x.stop)
+    index = (y[inside].astype(int) - grid.y.start) * len(grid.x) + x[inside].astype(int) - grid.x.start
+    total = np.bincount(index, weight[inside], minlength=len(grid.y) * len(grid.x))
+    return _everything(pixels), total.reshape(grid.shape)
+
+
+# ---------------------------------------------------------------------- templates and constants
+def _sampled(
+    model: SpatialModel, pixels: SkyPixels, values: tuple[float, ...], energy: FloatArray | None
+) -> tuple[Window, FloatArray]:
+    """Integrals over pixels from a model at their centres, or at the centres of their parts."""
+    keywords = {} if energy is None else {"energy": energy}
+    window = _everything(pixels)
+    center = model.center(*values) if isinstance(model, CenteredModel) else None
+    if center is not None:
+        box = pixels.box(axes_at(*center, model.frame), model.evaluation_radius(*values))
+        if box is not None:
+            turns = pixels.turns(box)
+            if not turns:
+                return _nothing()
+            y = int(np.floor(box.y[0])) - MARGIN, int(np.ceil(box.y[1])) + MARGIN + 1
+            x = int(np.floor(box.x[0] + turns[0])) - MARGIN, int(np.ceil(box.x[1] + turns[-1])) + MARGIN + 1
+            window = pixels.window(y, x)
+    smallest = model.bin_size_min(*values)
+    parts = int(np.clip(np.ceil(pixels.binsize / smallest - 1e-6), 1, 50)) if smallest > 0 else 50
+    wy, wx = (slice(w.start + 1, w.stop + 1) for w in window)
+    solid_angle = pixels.solid_angle[wy, wx]
+    if parts == 1:
+        lon, lat = (v[wy, wx] for v in pixels.lonlat(model.frame))
+        return window, np.nan_to_num(model.evaluate(lon, lat, *values, **keywords)) * solid_angle
+    return window, _parts_mean(model, pixels, values, window, parts, keywords) * solid_angle
+
+
+def _parts_mean(
+    model: SpatialModel,
+    pixels: SkyPixels,
+    values: tuple[float, ...],
+    window: Window,
+    parts: int,
+    keywords: dict[str, FloatArray],
+) -> FloatArray:
+    """Means over pixels of a model that changes inside them."""
+    grid = pixels.grid.tile(*window)
+    offsets = (np.arange(parts) + 0.5) / parts - 0.5
+    matrix = frame_rotation(model.frame)
+    rows = []
+    for y in grid.y:  # a row of pixels at a time: parts of all pixels at once may be many
+        place = np.meshgrid(y + offsets, (np.asarray(grid.x)[:, None] + offsets).ravel(), indexing="ij")
+        lon, lat = from_vectors(rotate(grid.frame.icrs_vectors(*grid.frame.pixel_to_sky(*place)), matrix))
+        density = np.nan_to_num(model.evaluate(lon, lat, *values, **keywords))
+        rows.append(density.reshape(*density.shape[:-2], parts, len(grid.x), parts).mean(axis=(-3, -1)))
+    if not rows:
+        return np.zeros(grid.shape)
+    return np.stack(rows, axis=-2)

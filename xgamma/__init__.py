@@ -12,6 +12,7 @@ from xgamma import accessor as accessor
 if TYPE_CHECKING:
     from xgamma.analysis.analysis import Analysis
     from xgamma.analysis.config import Config, read_config
+    from xgamma.background.fov import FoVBackground, fov_background
     from xgamma.background.per_run import AdaptiveRingBackground, RingBackground
     from xgamma.background.phase import PhaseBackground
     from xgamma.background.reflected import ReflectedRegions, WobbleRegions
@@ -113,6 +114,7 @@ _NAMES = {
     "ExpCutoffPowerLawNormSpectralModel": "models.norm",
     "ExpCutoffPowerLawSpectralModel": "models.cutoff",
     "FitResult": "fit.result",
+    "FoVBackground": "background.fov",
     "GaussianPrior": "models.prior",
     "GaussianSpectralModel": "models.gaussian",
     "GeneralizedGaussianPrior": "models.prior",
@@ -161,6 +163,7 @@ _NAMES = {
     "excess_map": "estimators.excess",
     "fit": "fit.fit",
     "flux_points": "estimators.flux_points",
+    "fov_background": "background.fov",
     "info": "reduction.info",
     "npred": "fit.predict",
     "npred_background": "fit.predict",
@@ -219,6 +222,7 @@ __all__ = [
     "ExpCutoffPowerLawNormSpectralModel",
     "ExpCutoffPowerLawSpectralModel",
     "FitResult",
+    "FoVBackground",
     "GaussianPrior",
     "GaussianSpectralModel",
     "GeneralizedGaussianPrior",
@@ -267,6 +271,7 @@ __all__ = [
     "excess_map",
     "fit",
     "flux_points",
+    "fov_background",
     "info",
     "npred",
     "npred_background",

@@ -76,6 +76,7 @@ class GammaDataset(_Accessor):
     info = Function("reduction.info:info")
     stack = Function("reduction.stack:stack")
     # background
+    fov_background = Function("background.fov:fov_background")
     ring_background = Function("background.ring:ring_background")
     adaptive_ring_background = Function("background.ring:adaptive_ring_background")
     # models

@@ -25,6 +25,7 @@ __all__ = [
     "adaptive_ring_background",
     "check_ring",
     "check_threshold",
+    "exclusion_on",
     "growing_rings",
     "ring_background",
 ]
@@ -241,10 +242,10 @@ def check_ring(cube: xr.Dataset, r_in: Any, width: Any, exclusion: Any) -> RingG
     if thickness < min(pixel) * (1 - 1e-9):
         msg = f"width={thickness:g} deg is less than a pixel ({min(pixel):g} deg); use a wider ring or smaller pixels"
         raise ValueError(msg)
-    return RingGeometry(radius, thickness, pixel, _exclusion_on(cube, grid, exclusion))
+    return RingGeometry(radius, thickness, pixel, exclusion_on(cube, grid, exclusion))
 
 
-def _exclusion_on(cube: xr.Dataset, grid: SkyGrid, exclusion: Any) -> xr.Variable | None:
+def exclusion_on(cube: xr.Dataset, grid: SkyGrid, exclusion: Any) -> xr.Variable | None:
     """Return the pixels that may be used, dims (y, x), on the grid of the cube."""
     if exclusion is None:
         return None

@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import xarray as xr
 
+from xgamma.reduction.run_norm import PreparedNorm
+
 __all__ = ["OffMaps", "OffTask", "PreparedBackground", "RunBackground"]
 
 #: ``off(counts, usable_background, acceptance)``, all of shape (n, ny, nx): counts and acceptance of the off
@@ -67,7 +69,9 @@ class PreparedBackground:
 class RunBackground(Protocol):
     """A background that `reduce` makes for each run while it is open."""
 
-    def prepare(self, grid: xr.Dataset, tiles: tuple[tuple[int, ...], tuple[int, ...]]) -> PreparedBackground:
+    def prepare(
+        self, grid: xr.Dataset, tiles: tuple[tuple[int, ...], tuple[int, ...]]
+    ) -> PreparedBackground | PreparedNorm:
         """Check the settings against a grid that is cut into tiles of these sizes along (y, x)."""
         ...
 
@@ -84,6 +88,6 @@ def check_background(background: Any) -> RunBackground:
         return background
     msg = (
         f"background={background!r} is no background that reduce can make run by run; give a "
-        "xgamma.RingBackground(...), or leave it out and take the background model of the runs"
+        "xgamma.FoVBackground(...) or xgamma.RingBackground(...), or leave it out and take the background model of the runs"
     )
     raise TypeError(msg)

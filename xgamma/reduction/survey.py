@@ -17,6 +17,7 @@ from xgamma.reduction.footprint import plan_pointing, tiles_of_runs
 from xgamma.reduction.region_background import SpectrumBackground
 from xgamma.reduction.response_size import warn_large_responses
 from xgamma.reduction.run_background import PreparedBackground, RunBackground, check_background
+from xgamma.reduction.run_norm import PreparedNorm
 from xgamma.reduction.settings import DEFAULT_SELECTION, ReduceSettings, reduce_settings
 from xgamma.reduction.spectrum import reduce_to_spectra
 from xgamma.reduction.spectrum_settings import is_region_grid
@@ -71,7 +72,7 @@ def reduce(
         of 64 MiB a variable on a large one. Spectra: the number of runs in one task, ``{"obs": 10}``.
     background
         A background from each run's own counts, makes an on-off cube in the same pass: for maps
-        `xgamma.RingBackground`, for spectra `xgamma.ReflectedRegions`, `xgamma.WobbleRegions`,
+        `xgamma.RingBackground` (or `xgamma.FoVBackground`, which scales the model of each run), for spectra `xgamma.ReflectedRegions`, `xgamma.WobbleRegions`,
         `xgamma.PhaseBackground`. By default the background model of the runs as it is.
     background_oversampling
         Steps in which the background is integrated over each energy bin.
@@ -176,11 +177,15 @@ def reduce(
     edges = _tile_edges(settings, chunks)
     prepared = _prepare(background, grid, settings, edges)
     # apart, runs have off counts around the pixels that they fill
-    margin = (0, 0) if stack or prepared is None else prepared.task.depth
+    on_off = prepared if isinstance(prepared, PreparedBackground) else None
+    norm = prepared if isinstance(prepared, PreparedNorm) else None
+    margin = (0, 0) if stack or on_off is None else on_off.task.depth
     runs, tiles = _plan(given, settings, edges, margin)
-    builder = Builder(runs, tiles, settings, edges, stack=stack, background=prepared)
-    axis = None if prepared is None else prepared.axis
+    builder = Builder(runs, tiles, settings, edges, stack=stack, background=on_off, norm=norm)
+    axis = None if on_off is None else on_off.axis
     coords = _coords(grid, settings, runs, axis, stack=stack)
+    if norm is not None and stack:
+        coords = coords.assign(run=("run", [run.obs_id for run in runs], {"long_name": "Run"}))
     cube = xr.Dataset(builder.variables(), coords=coords)
     cube.attrs = provenance(
         obs_ids=[run.obs_id for run in runs],
@@ -200,23 +205,24 @@ def reduce(
 
 def _prepare(
     background: Any, grid: xr.Dataset, settings: ReduceSettings, edges: tuple[np.ndarray, np.ndarray]
-) -> PreparedBackground | None:
+) -> PreparedBackground | PreparedNorm | None:
     """Check a background that is made run by run."""
     if background is None:
         return None
     lacking = [n for n in ("counts", "background") if n not in settings.selection]
     if lacking:
-        msg = f"a background from the counts of each run needs {lacking} in the selection: its model is the acceptance"
+        msg = f"a background from the counts of each run needs {lacking} in the selection: it starts from the model"
         raise ValueError(msg)
+    y, x = (tuple(int(n) for n in np.diff(e)) for e in edges)
+    prepared = check_background(background).prepare(grid, (y, x))
     responses = [n for n in ("psf", "edisp") if n in settings.selection]
-    if responses:
+    if responses and isinstance(prepared, PreparedBackground):
         msg = (
             f"{responses} are not made together with background={type(background).__name__}: what is safe is known "
             "only where the off counts are; reduce the responses by a call of their own, with the same grid"
         )
         raise ValueError(msg)
-    y, x = (tuple(int(n) for n in np.diff(e)) for e in edges)
-    return check_background(background).prepare(grid, (y, x))
+    return prepared
 
 
 def _runs(observations: Any) -> list[Observation]:

@@ -146,9 +146,9 @@ def fov_background(
 
     .. math:: C = 2 \sum_i \left[ b_i f(E_i) + s_i - n_i \ln(b_i f(E_i) + s_i) \right]
 
-    with the factor :math:`f` at the centre of each bin of energy. Without other models the sum over pixels needs no more
-    than the sums of counts and background in each bin of energy. A run has no success if :math:`b` is not larger than
-    `min_npred`, :math:`n` not larger than `min_counts`, :math:`n - s` not positive, or the fit does not converge.
+    with the factor :math:`f` at the centre of each bin of energy. Without other models the sum over pixels needs no
+    more than the sums of counts and background in each bin of energy. A run has no success if :math:`b` is not larger
+    than `min_npred`, :math:`n` not larger than `min_counts`, :math:`n - s` not positive, or the fit does not converge.
 
     References
     ----------
@@ -190,11 +190,10 @@ def fov_background(
     scaled = (cube["background"] * factor).transpose(*cube["background"].dims)
     success = numbers["fov_success"]
     safe = (cube["mask_safe"] if "mask_safe" in cube else xr.ones_like(counts, dtype=bool)) & success
-    result = cube.assign(
-        background=scaled.assign_attrs(cube["background"].attrs),
-        mask_safe=safe.transpose(*lead, "energy", *SKY).assign_attrs({"units": "", "long_name": "Safe data range"}),
-        **numbers,
-    )
+    numbers["background"] = scaled.assign_attrs(cube["background"].attrs)
+    attrs = {"units": "", "long_name": "Safe data range"}
+    numbers["mask_safe"] = safe.transpose(*lead, "energy", *SKY).assign_attrs(attrs)
+    result = cube.assign(numbers)
     result.attrs["background_method"] = f"fov_background({task.describe()})"
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -131,14 +131,15 @@ class FoVTask:
         if self.method == "scale":
             return values, {"norm": error}
         # bins of one energy share their factor: a row of bins for each
-        shape = (energy.size, -1)
-        bins = [np.reshape(a, shape) for a in (counts, background, other)]
+        bins = [np.reshape(a, (energy.size, -1)) for a in (counts, background, other)]
         rows = np.repeat(np.arange(energy.size), bins[0].shape[1])
         flat = [a.ravel() for a in bins]
         keep = (flat[1] > 0) | (flat[2] > 0) | (flat[0] > 0)
         rows, flat = rows[keep], [a[keep] for a in flat]
         start = np.array([values[name] for name in self.free])
-        fit = fit_norms(*flat, functools.partial(self._shape, energy=energy, rows=rows, fixed=values), start)
+        at = {"energy": energy, "rows": rows, "fixed": values}
+        shape, curvature = (functools.partial(part, **at) for part in (self._shape, self._curvature))
+        fit = fit_norms(*flat, shape, curvature, start)
         if not fit.success:
             return None
         values |= {name: float(v) for name, v in zip(self.free, fit.values, strict=True)}
@@ -151,19 +152,52 @@ class FoVTask:
         """Return the factor of each bin and its derivatives."""
         # in the order in which the model takes them
         values = {**fixed, **dict(zip(self.free, free.tolist(), strict=True))}
-        factor = self._factor(energy, values)
-        slopes = np.empty((len(self.free), energy.size))
-        for i, name in enumerate(self.free):
-            if isinstance(self.model, PowerLawNormSpectralModel) and name in ("norm", "tilt"):
-                # in closed form
-                log_energy = np.log(energy / values["reference"])
-                slope = 1.0 if name == "norm" else -values["norm"] * log_energy
-                slopes[i] = np.exp(-values["tilt"] * log_energy) * slope
-                continue
-            step = 1e-5 * max(abs(values[name]), 1e-2)
-            above, below = (self._factor(energy, {**values, name: values[name] + s * step}) for s in (1, -1))
-            slopes[i] = (above - below) / (2 * step)
-        return factor[rows], slopes[:, rows]
+        return self._factor(energy, values)[rows], self._slopes(energy, values)[:, rows]
+
+    def _slopes(self, energy: FloatArray, values: Mapping[str, float]) -> FloatArray:
+        """Return derivatives of the factor at each energy, shape (k, n_energy)."""
+        if self._is_power_law:
+            log_energy = np.log(energy / values["reference"])
+            power = np.exp(-values["tilt"] * log_energy)
+            exact = {"norm": power, "tilt": -values["norm"] * log_energy * power}
+            return np.stack([exact[name] for name in self.free])
+        return np.stack([self._difference(self._factor, energy, values, name) for name in self.free])
+
+    def _curvature(
+        self, free: FloatArray, *, energy: FloatArray, rows: NDArray[np.intp], fixed: Mapping[str, float]
+    ) -> FloatArray:
+        """Return second derivatives of the factor of each bin."""
+        values = {**fixed, **dict(zip(self.free, free.tolist(), strict=True))}
+        if self._is_power_law:
+            log_energy = np.log(energy / values["reference"])
+            power = np.exp(-values["tilt"] * log_energy)
+            both = -log_energy * power
+            exact = {
+                ("norm", "norm"): np.zeros_like(power),
+                ("norm", "tilt"): both,
+                ("tilt", "norm"): both,
+                ("tilt", "tilt"): values["norm"] * log_energy**2 * power,
+            }
+            return np.stack([np.stack([exact[a, b] for b in self.free]) for a in self.free])[..., rows]
+        curves = np.stack([self._difference(self._slopes, energy, values, name) for name in self.free])
+        return 0.5 * (curves + curves.swapaxes(0, 1))[..., rows]
+
+    @property
+    def _is_power_law(self) -> bool:
+        """Whether derivatives are known in closed form."""
+        return type(self.model) is PowerLawNormSpectralModel and set(self.free) <= {"norm", "tilt"}
+
+    @staticmethod
+    def _difference(
+        function: Callable[[FloatArray, Mapping[str, float]], FloatArray],
+        energy: FloatArray,
+        values: Mapping[str, float],
+        name: str,
+    ) -> FloatArray:
+        """Return the derivative of a function by a parameter, from values on both sides."""
+        step = 1e-4 * max(abs(values[name]), 1e-2)
+        above, below = (function(energy, {**values, name: values[name] + sign * step}) for sign in (1, -1))
+        return (above - below) / (2 * step)
 
 
 def fov_task(
@@ -206,6 +240,6 @@ def fov_task(
         msg = f"spectral={model.tag[0]} has no free parameter; set model.norm.frozen = False"
         raise ValueError(msg)
     elif len(task.free) > n_energy:
-        msg = f"{len(task.free)} free parameters {list(task.free)} cannot be fitted to {n_energy} energy bins; freeze some"
+        msg = f"{len(task.free)} free parameters {list(task.free)} are too many for {n_energy} energy bins; freeze some"
         raise ValueError(msg)
     return task

@@ -14,6 +14,8 @@ FloatArray = NDArray[np.float64]
 
 #: ``shape(values)`` of free parameters (k,): the factor in each bin, shape (n,), and its derivatives, shape (k, n).
 Shape = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+#: ``curvature(values)``: second derivatives of the factor, shape (k, k, n).
+Curvature = Callable[[FloatArray], FloatArray]
 #: Steps of the iteration; five are usual.
 MOST_STEPS = 100
 #: Halvings of a step that makes the statistic larger.
@@ -56,7 +58,14 @@ def scale_norm(counts: float, background: float, other: float = 0.0) -> tuple[fl
         return float(left / background), float(np.sqrt(left) / background)
 
 
-def fit_norms(counts: FloatArray, background: FloatArray, other: FloatArray, shape: Shape, start: FloatArray) -> NormFit:
+def fit_norms(
+    counts: FloatArray,
+    background: FloatArray,
+    other: FloatArray,
+    shape: Shape,
+    curvature: Curvature,
+    start: FloatArray,
+) -> NormFit:
     r"""Minimise Cash's statistic of ``background * f + other`` over the parameters of the factor f.
 
     Parameters
@@ -65,7 +74,9 @@ def fit_norms(counts: FloatArray, background: FloatArray, other: FloatArray, sha
         Shape (n,), of bins that belong together: single voxels, or their sums where `other` is zero, which changes
         the statistic by a constant.
     shape
-        The factor and its derivatives, each of shape (n,).
+        The factor and its derivatives.
+    curvature
+        Its second derivatives, for the covariance.
     start
         Where to begin, shape (k,).
 
@@ -75,9 +86,8 @@ def fit_norms(counts: FloatArray, background: FloatArray, other: FloatArray, sha
 
     Notes
     -----
-    Fisher's scoring, which for a factor that is exponential in its parameters and no other events is Newton's method on a
-    convex function; steps that make the statistic larger are halved. The covariance is the inverse of half the observed
-    second derivatives, which are taken from differences of the gradient.
+    Fisher's scoring; steps that make the statistic larger are halved. The covariance is the inverse of half the
+    observed second derivatives.
 
     References
     ----------
@@ -87,11 +97,12 @@ def fit_norms(counts: FloatArray, background: FloatArray, other: FloatArray, sha
     --------
     >>> def one_norm(values):
     ...     return np.full(2, values[0]), np.ones((1, 2))
-    >>> fit = fit_norms(np.array([30.0, 6.0]), np.array([10.0, 2.0]), np.zeros(2), one_norm, np.array([1.0]))
+    >>> counts, background = np.array([30.0, 6.0]), np.array([10.0, 2.0])
+    >>> fit = fit_norms(counts, background, np.zeros(2), one_norm, lambda values: np.zeros((1, 1, 2)), np.array([1.0]))
     >>> fit.values.round(12), np.sqrt(fit.covariance).round(12)
     (array([3.]), array([[0.5]]))
     """
-    problem = _Problem(counts, background, other, shape)
+    problem = _Problem(counts, background, other, shape, curvature)
     failed = NormFit(np.full(len(start), np.nan), np.full((len(start),) * 2, np.nan), success=False)
     values = np.array(start, dtype=float)
     stat = problem.stat(values)
@@ -116,8 +127,16 @@ def fit_norms(counts: FloatArray, background: FloatArray, other: FloatArray, sha
 class _Problem:
     """Cash's statistic over the parameters of the factor."""
 
-    def __init__(self, counts: FloatArray, background: FloatArray, other: FloatArray, shape: Shape) -> None:
-        self.counts, self.background, self.other, self.shape = counts, background, other, shape
+    def __init__(
+        self, counts: FloatArray, background: FloatArray, other: FloatArray, shape: Shape, curvature: Curvature
+    ) -> None:
+        self.counts, self.background, self.other, self.shape, self.curvature = (
+            counts,
+            background,
+            other,
+            shape,
+            curvature,
+        )
 
     def stat(self, values: FloatArray) -> float:
         """Statistic, up to a constant; infinite where events are predicted that cannot be."""
@@ -139,6 +158,16 @@ class _Problem:
         # sums, no products of matrices: the same bits with every number of threads
         fisher = 2 * (weighted[:, np.newaxis] * weighted[np.newaxis] / safe).sum(axis=-1)
         return gradient, fisher
+
+    def hessian(self, values: FloatArray) -> FloatArray:
+        """Observed second derivatives, shape (k, k)."""
+        factor, slopes = self.shape(values)
+        npred = self.background * factor + self.other
+        safe = np.where(npred > 0, npred, np.inf)
+        weighted = slopes * self.background
+        squares = weighted[:, np.newaxis] * weighted[np.newaxis] * self.counts / safe**2
+        curves = self.curvature(values) * self.background * (1 - self.counts / safe)
+        return np.asarray(2 * (squares + curves).sum(axis=-1))
 
 
 def _solve(matrix: FloatArray, vector: FloatArray) -> FloatArray | None:
@@ -165,15 +194,7 @@ def _walk(problem: _Problem, values: FloatArray, step: FloatArray, stat: float) 
 
 def _finished(problem: _Problem, values: FloatArray, failed: NormFit) -> NormFit:
     """Add the covariance from the observed second derivatives."""
-    _, fisher = problem.derivatives(values)
-    width = 1e-4 / np.sqrt(np.maximum(np.diag(fisher), np.finfo(float).tiny))
-    hessian = np.empty_like(fisher)
-    for i, size in enumerate(width):
-        away = np.zeros_like(values)
-        away[i] = size
-        above, below = (problem.derivatives(values + sign * away)[0] for sign in (1, -1))
-        hessian[i] = (above - below) / (2 * size)
-    hessian = 0.5 * (hessian + hessian.T)
+    hessian = problem.hessian(values)
     columns = [_solve(hessian, unit) for unit in np.eye(len(values))]
     if any(column is None for column in columns):
         return failed

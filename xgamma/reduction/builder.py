@@ -175,9 +175,7 @@ class Builder:
             return {}
         usable = usable_tiles(self.norm.usable, self.tiles, self.edges, (0, 0), f"reduce-usable-{self.token}")
         name = f"reduce-norm-{self.token}"
-        return usable.tasks | norm_graph(
-            name, self.norm, self.runs, self.tiles, self.edges, usable, self.settings_key
-        )
+        return usable.tasks | norm_graph(name, self.norm, self.runs, self.tiles, self.edges, usable, self.settings_key)
 
     def _normed_task(
         self, function: Callable[..., Any], *, runs: tuple[Observation, ...], **kwargs: Any
@@ -199,10 +197,10 @@ class Builder:
         source, number = f"reduce-norms-{self.token}", len(self.runs)
         groups = [tuple(range(number))] if self.stack else [(k,) for k in range(number)]
         table = functools.partial(norm_table, names=tuple(self.norm.variables))
-        layer: dict[Key, Any] = {
+        layer: dict[Any, Any] = {self.settings_key: self.settings, **self._norms}
+        layer |= {
             (source, i): (table, [(f"reduce-norm-{self.token}", k) for k in group]) for i, group in enumerate(groups)
         }
-        layer |= {self.settings_key: self.settings, **self._norms}  # type: ignore[dict-item]
         chunks = (tuple(len(group) for group in groups),)
         labels = {**self.norm.variables, "fov_success": ("", "A norm was found")}
         return {

@@ -88,6 +88,7 @@ def check_background(background: Any) -> RunBackground:
         return background
     msg = (
         f"background={background!r} is no background that reduce can make run by run; give a "
-        "xgamma.FoVBackground(...) or xgamma.RingBackground(...), or leave it out and take the background model of the runs"
+        "xgamma.FoVBackground(...) or xgamma.RingBackground(...), or leave it out and take the background model of the "
+        "runs"
     )
     raise TypeError(msg)

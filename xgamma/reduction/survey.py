@@ -71,9 +71,10 @@ def reduce(
         Sides in pixels of the sky tiles, ``{"y": 500, "x": 500}``; by default the whole grid, or tiles
         of 64 MiB a variable on a large one. Spectra: the number of runs in one task, ``{"obs": 10}``.
     background
-        A background from each run's own counts, makes an on-off cube in the same pass: for maps
-        `xgamma.RingBackground` (or `xgamma.FoVBackground`, which scales the model of each run), for spectra `xgamma.ReflectedRegions`, `xgamma.WobbleRegions`,
-        `xgamma.PhaseBackground`. By default the background model of the runs as it is.
+        A background from each run's own counts. For maps `xgamma.FoVBackground`, which scales the model of each run,
+        and `xgamma.RingBackground`, which makes an on-off cube in the same pass; for spectra
+        `xgamma.ReflectedRegions`, `xgamma.WobbleRegions`, `xgamma.PhaseBackground`. By default the background model of
+        the runs as it is.
     background_oversampling
         Steps in which the background is integrated over each energy bin.
     max_gti
@@ -93,7 +94,7 @@ def reduce(
         for ``exposure`` (cm2 s), the coarse grid for ``psf`` ([obs,] energy_true, irf_y, irf_x, rad; sr-1) and
         ``edisp`` ([obs,] energy_true, energy, irf_y, irf_x) with their weight ``irf_exposure``, and numbers
         of the runs: ``livetime``, ``ontime`` (s), ``gti_start``, ``gti_stop`` (s since J2000.0 (TT), padded with NaN).
-        All on Dask; ``attrs`` hold the provenance. With `background` also ``counts_off``, ``acceptance`` (the
+        All on Dask; ``attrs`` hold the provenance. With off counts also ``counts_off``, ``acceptance`` (the
         background model) and ``acceptance_off``, and ``background`` is what they make; ``energy`` is what the
         settings of the background make of it.
 

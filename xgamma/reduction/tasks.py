@@ -110,9 +110,7 @@ def _fill(run: Run, tile: Tile, part: SkyGrid, maps: Arrays, norm: RunNorm | Non
         _fill_window(run, part, (y, x), {name: values[:, y, x] for name, values in maps.items()}, norm, stack=stack)
 
 
-def _fill_window(
-    run: Run, part: SkyGrid, window: Tile, maps: Arrays, norm: RunNorm | None, *, stack: bool
-) -> None:
+def _fill_window(run: Run, part: SkyGrid, window: Tile, maps: Arrays, norm: RunNorm | None, *, stack: bool) -> None:
     """Add one run to the maps of a window, one after the other: no two of its own need memory at once."""
     settings = run.settings
     geometry = part.geometry.window(*window)
@@ -203,14 +201,17 @@ def _run_response(
         norm = norms.of(run)
         if stack and norm is not None:
             reached &= norm.success
-        weight = run.exposure(offset) * (reached & _safe_pixels(run, part) if stack else reached)
-        result = {"irf_exposure": weight}
+        # responses of pixels that count, and of no other
+        there = reached & _safe_pixels(run, part) if stack else reached
+        weight = run.exposure(offset[there])
+        result = _empty_responses(settings, tile, kind)
+        result["irf_exposure"][:, there] = weight
         if kind == "psf":
-            values = run.psf(offset)
-            result["psf"] = values * weight[..., np.newaxis] if stack else values * reached[..., np.newaxis]
+            values = run.psf(offset[there])
+            result["psf"][:, there] = values * weight[..., np.newaxis] if stack else values
         elif kind == "edisp":
-            values = run.edisp(offset)
-            result["edisp"] = values * weight[:, np.newaxis] if stack else values * reached
+            values = run.edisp(offset[there])
+            result["edisp"][:, :, there] = values * weight[:, np.newaxis] if stack else values
         return result
 
 

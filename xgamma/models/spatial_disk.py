@@ -59,7 +59,7 @@ class DiskSpatialModel(EllipticalModel):
     Examples
     --------
     >>> disk = DiskSpatialModel(r_0="0.5 deg")
-    >>> disk("0.2 deg", "0 deg") == disk("0.4 deg", "0.1 deg")
+    >>> bool(disk("0.2 deg", "0 deg") == disk("0.4 deg", "0.1 deg"))
     True
     """
 
@@ -210,7 +210,7 @@ class ShellSpatialModel(ProjectedShell):
     Examples
     --------
     >>> shell = ShellSpatialModel(radius="0.4 deg", width="0.1 deg")
-    >>> shell("0.4 deg", "0 deg") > shell("0 deg", "0 deg")
+    >>> bool(shell("0.4 deg", "0 deg") > shell("0 deg", "0 deg"))
     True
     """
 

@@ -76,7 +76,7 @@ class SkyPixels:
     >>> model = GaussianSpatialModel(sigma="0.05 deg")
     >>> window, values = spatial_integral(model, pixels, model.values)
     >>> values.shape, round(float(values.sum()), 5)
-    ((30, 30), 1.0)
+    ((26, 26), 1.0)
     """
 
     def __init__(self, grid: SkyGrid) -> None:

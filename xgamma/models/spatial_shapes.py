@@ -161,8 +161,8 @@ class GaussianSpatialModel(EllipticalModel):
 
     Examples
     --------
-    >>> GaussianSpatialModel(sigma="0.2 deg")("0 deg", "0 deg")
-    <Quantity 13061.96... 1 / sr>
+    >>> GaussianSpatialModel(sigma="0.2 deg")("0 deg", "0 deg").round(2)
+    <Quantity 13061.88 1 / sr>
     """
 
     tag = ("GaussianSpatialModel", "gauss")
@@ -233,8 +233,8 @@ class GeneralizedGaussianSpatialModel(EllipticalModel):
 
     Examples
     --------
-    >>> GeneralizedGaussianSpatialModel(r_0="0.2 deg", eta=1)("0 deg", "0 deg")
-    <Quantity 13061.96... 1 / sr>
+    >>> GeneralizedGaussianSpatialModel(r_0="0.2 deg", eta=1)("0 deg", "0 deg").round(2)
+    <Quantity 13061.87 1 / sr>
     """
 
     tag = ("GeneralizedGaussianSpatialModel", "gauss-general")

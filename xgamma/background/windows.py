@@ -165,6 +165,7 @@ def map_windows(
     arrays: Mapping[str, xr.Variable],
     names: Sequence[str],
     plan: Mapping[str, Sequence[Span]],
+    extra: Mapping[str, Callable[[Window], Span]] | None = None,
     **settings: Any,
 ) -> dict[str, xr.Variable]:
     """Make several maps of one shape out of arrays that share dimensions.
@@ -175,11 +176,14 @@ def map_windows(
         ``function(arrays, window, **settings)``: gets the arrays of a window by name, as Variables in memory, and a
         `Window`; returns an array for each name.
     arrays
-        Input; dims are some of those of `plan`.
+        Input; dims are some of those of `plan` and `extra`.
     names
         What is returned.
     plan
         For each dimension of the results, in their order, the spans of the tiles.
+    extra
+        For dimensions that the input has beside them, as those of a coarser grid: which range of the input a window of
+        the others needs. The function finds it in its window.
     **settings
         Small arguments, the same for all tiles.
 
@@ -199,9 +203,10 @@ def map_windows(
     dims = tuple(plan)
     if all(isinstance(a.data, np.ndarray) for a in arrays.values()):
         whole = {d: _joined(s) for d, s in plan.items()}
+        whole |= {d: along(whole) for d, along in (extra or {}).items()}
         made = function(dict(arrays), whole, **settings)
         return {n: xr.Variable(dims, m) for n, m in zip(names, made, strict=True)}
-    return _lazy(function, arrays, names, plan, settings)
+    return _lazy(function, arrays, names, plan, extra or {}, settings)
 
 
 def _joined(parts: Sequence[Span]) -> Span:
@@ -213,6 +218,7 @@ def _lazy(
     arrays: Mapping[str, xr.Variable],
     names: Sequence[str],
     plan: Mapping[str, Sequence[Span]],
+    extra: Mapping[str, Callable[[Window], Span]],
     settings: dict[str, Any],
 ) -> dict[str, xr.Variable]:
     import dask.array as da
@@ -227,6 +233,7 @@ def _lazy(
     tasks: dict[Any, Any] = {}
     for index in np.ndindex(*(len(plan[d]) for d in dims)):
         window = {d: plan[d][i] for d, i in zip(dims, index, strict=True)}
+        window |= {d: along(window) for d, along in extra.items()}
         pieces = [_pieces(a, d, window, base, tasks) for d, a in inputs.values()]
         places = tuple(tuple(place for place, _ in p) for p in pieces)
         tasks[(base, *index)] = (functools.partial(call, window, places), *([key for _, key in p] for p in pieces))
@@ -247,8 +254,8 @@ def _as_dask(array: xr.Variable, plan: Mapping[str, Sequence[Span]]) -> Any:
     if not isinstance(array.data, np.ndarray):
         return array.data
     sizes = {d: tuple(s.stop - s.start for s in p) for d, p in plan.items()}
-    # along a dim that the results divide in another way, as energies into groups, one chunk
-    chunks = tuple(sizes[str(d)] if sum(sizes[str(d)]) == n else (n,) for d, n in array.sizes.items())
+    # along a dim that the results have not or divide in another way, as energies into groups, one chunk
+    chunks = tuple(sizes[str(d)] if sum(sizes.get(str(d), ())) == n else (n,) for d, n in array.sizes.items())
     return da.from_array(np.asarray(array.data), chunks=chunks)
 
 

@@ -270,7 +270,7 @@ def broken(name, value, where=(0, 5)):
         (lambda: cube().assign(mask_fit=("energy", np.zeros(10, bool))), "there is nothing to fit"),
         (lambda: cube().assign(weights=("energy", np.full(10, np.nan))), "weights that are finite"),
         (lambda: cube().assign(edisp=cube().edisp.expand_dims(irf_y=2)), "has dim 'irf_y'"),
-        (lambda: cube().expand_dims(y=1, x=1), "is a map"),
+        (lambda: cube().expand_dims(y=1, x=1), "has no sky index"),
         (lambda: cube().isel(energy=0), "have no dim 'energy'"),
         (lambda: cube().drop_vars(["energy_true_min", "energy_true_max"]), "energy_true"),
     ],
@@ -346,10 +346,10 @@ def test_models_that_are_not_for_spectra():
         compile_likelihood(cube(), Strange("odd"))
     with pytest.raises(ValueError, match="is a factor without unit"):
         compile_likelihood(cube(), SkyModel(PowerLawNormSpectralModel(), name="norm"))
-    from xgamma.models.component import Component
+    from xgamma.models.temporal_shapes import ExpDecayTemporalModel
 
     with pytest.raises(ValueError, match="varies in time"):
-        compile_likelihood(cube(), SkyModel(PowerLawSpectralModel(), temporal=Component()))
+        compile_likelihood(cube(), SkyModel(PowerLawSpectralModel(), temporal=ExpDecayTemporalModel()))
 
 
 def test_a_model_of_no_dataset_is_named():

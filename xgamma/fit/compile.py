@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import astropy.units as u
@@ -18,6 +19,8 @@ from xgamma.fit.cubes import Cubes, Spectra, match_models, named_cubes, spectra_
 from xgamma.fit.dataset import BinnedDataset, Likelihood, PriorTerm, SpectralContribution
 from xgamma.fit.flux import SpectralFlux
 from xgamma.fit.likelihood import CashStatistic, ChiSquare, Statistic, WStatistic
+from xgamma.fit.map_compile import compile_map
+from xgamma.fit.map_cubes import Maps, check_map_models, is_map, maps_of, response_arrays
 from xgamma.fit.response import Response, response
 from xgamma.models.models import as_models
 from xgamma.models.parameter import Parameters
@@ -38,6 +41,8 @@ NEEDED: dict[str, tuple[str, ...]] = {
 }
 #: Variables that choose bins, or weigh them.
 MASKS = ("mask_safe", "mask_fit", "weights")
+#: Variables that are responses of maps.
+RESPONSES = ("exposure", "psf", "edisp", "irf_exposure", "psf_exposure")
 
 
 def stat_name(cube: xr.Dataset, stat: str | None = None) -> str:
@@ -65,7 +70,7 @@ def stat_name(cube: xr.Dataset, stat: str | None = None) -> str:
 
 
 def compile_likelihood(cubes: Cubes, models: Model | Iterable[Model], stat: StatName | None = None) -> Likelihood:
-    """Prepare the likelihood of models for cubes of spectra.
+    """Prepare the likelihood of models for cubes of spectra and maps.
 
     Parameters
     ----------
@@ -94,6 +99,8 @@ def compile_likelihood(cubes: Cubes, models: Model | Iterable[Model], stat: Stat
     factors on the statistic of each bin. A spectrum integrated over the bins of true energy is multiplied by the
     exposure and the energy dispersion; without energy dispersion, energies count as exact. A source with a position is
     taken to lie inside the region with all of its flux: how much of it the region contains is part of the exposure.
+    On maps the flux is multiplied by the integral of the model over the pixels, and convolved with the point spread
+    function; see `xgamma.fit.predict_map`. Each run of a map is a dataset of its own.
 
     Examples
     --------
@@ -110,17 +117,30 @@ def compile_likelihood(cubes: Cubes, models: Model | Iterable[Model], stat: Stat
     """
     chosen = as_models(models)
     named = named_cubes(cubes)
-    spectra = [spectra_of(name, cube, len(named) == 1) for name, cube in named.items()]
-    sources = match_models(chosen, spectra)
-    names = [stat_name(s.cube, stat) for s in spectra]
-    loaded = _load(spectra, names)
+    alone = len(named) == 1
+    cubes = {n: maps_of(n, c, alone) if is_map(c) else spectra_of(n, c, alone) for n, c in named.items()}
+    maps = [s for s in cubes.values() if isinstance(s, Maps)]
+    sources = match_models(chosen, [s for s in cubes.values() if not isinstance(s, Maps)], maps)
+    check_map_models(chosen, maps)
+    names = {n: stat_name(s.cube, stat) for n, s in cubes.items()}
+    loaded = dict(zip(cubes, _load(list(cubes.values()), list(names.values())), strict=True))
     fluxes: dict[Any, SpectralFlux] = {}
-    datasets = [
-        _compile(_Loaded(s, name, values), sources, chosen.parameters, fluxes)
-        for s, name, values in zip(spectra, names, loaded, strict=True)
-    ]
+    parameters = chosen.parameters
+    datasets: list[BinnedDataset] = []
+    for name, s in cubes.items():
+        if isinstance(s, Maps):
+            responses = {n: v for n, v in loaded[name].items() if n in RESPONSES}
+            values = {n: v for n, v in loaded[name].items() if n not in RESPONSES}
+            statistic = partial(_map_statistic, names[name])
+            datasets += compile_map(s, chosen, parameters, values, responses, statistic)
+        else:
+            datasets.append(_compile(_Loaded(s, names[name], loaded[name]), sources, parameters, fluxes))
     _check_bins(datasets)
     return Likelihood(tuple(datasets), prior_terms(chosen.parameters))
+
+
+def _map_statistic(name: str, s: Maps, values: Mapping[str, FloatArray]) -> tuple[BoolArray, Statistic]:
+    return _statistic(_Loaded(s, name, values))
 
 
 def prior_terms(parameters: Parameters) -> tuple[PriorTerm, ...]:
@@ -142,7 +162,7 @@ class _Loaded:
     values: Mapping[str, FloatArray]
 
 
-def _load(spectra: list[Spectra], names: list[str]) -> list[dict[str, FloatArray]]:
+def _load(spectra: Sequence[Spectra], names: list[str]) -> list[dict[str, FloatArray]]:
     """Compute what the likelihood needs of all cubes, together."""
     lazy: list[dict[str, Any]] = []
     for s, name in zip(spectra, names, strict=True):
@@ -151,6 +171,11 @@ def _load(spectra: list[Spectra], names: list[str]) -> list[dict[str, FloatArray
         if missing:
             msg = f"{name} of {s.name!r} needs {missing}, which the cube lacks"
             raise ValueError(msg)
+        if isinstance(s, Maps):
+            on_map = dict.fromkeys((*wanted, *MASKS), ("energy", "y", "x"))
+            own = {n: _aligned(s, n, dims).data for n, dims in on_map.items() if n in s.cube}
+            lazy.append(own | {n: v.data for n, v in response_arrays(s).items()})
+            continue
         core = dict.fromkeys((*wanted, *MASKS), ("energy",)) | {
             "exposure": ("energy_true",), "edisp": ("energy_true", "energy")}  # fmt: skip
         lazy.append({n: _aligned(s, n, dims).data for n, dims in core.items() if n in s.cube})
@@ -243,7 +268,7 @@ def _check_exposure(s: Spectra, wanted: BoolArray, kept: BoolArray, folding: Res
 def _statistic(loaded: _Loaded) -> tuple[BoolArray, Statistic]:
     """Bins that take part, and their statistic."""
     values, s = loaded.values, loaded.spectra
-    shape = (*s.shape, s.axes.low.size)
+    shape = (*s.shape, *s.bins)
     kept, weights = _kept(loaded, shape)
     wide = {
         n: np.broadcast_to(v, shape).astype(float) for n, v in values.items() if n not in (*MASKS, "exposure", "edisp")

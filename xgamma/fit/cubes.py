@@ -52,6 +52,11 @@ class Spectra:
     labels: tuple[str, ...]
     axes: Axes
 
+    @property
+    def bins(self) -> tuple[int, ...]:
+        """Shape of the bins of one spectrum."""
+        return (self.axes.low.size,)
+
     def rows(self, model: Model) -> NDArray[np.bool_]:
         """Return which spectra a model belongs to, by the name of the cube, of a spectrum, or of both."""
         wanted = [self.name, *self.labels]
@@ -152,6 +157,13 @@ def spectra_of(name: str, cube: xr.Dataset, alone: bool = True) -> Spectra:
     if "y" in dims or "x" in dims:
         msg = f"{name!r} is a map with dims {dims}; take spectra of a region: reduce on xgamma.region_grid(...)"
         raise ValueError(msg)
+    axes = axes_of(name, cube, dims)
+    lead = tuple(d for d in dims if d != "energy")
+    return Spectra(name, cube, lead, tuple(cube.sizes[d] for d in lead), labels_of(name, cube, lead, alone), axes)
+
+
+def axes_of(name: str, cube: xr.Dataset, dims: tuple[str, ...]) -> Axes:
+    """Return the energies of a cube whose counts have some dims; raise ValueError where they cannot be fitted."""
     if "energy" not in dims:
         msg = f"the counts of {name!r} have no dim 'energy', but {dims}"
         raise ValueError(msg)
@@ -165,13 +177,15 @@ def spectra_of(name: str, cube: xr.Dataset, alone: bool = True) -> Spectra:
             msg = f"axis {axis.name!r} of {name!r} must be in TeV, not {axis.attrs.get('units')!r}"
             raise ValueError(msg)
     edges = [axis[f"{axis.name}_{end}"].values.astype(float) for axis in (energy, true) for end in ("min", "max")]
-    lead = tuple(d for d in dims if d != "energy")
-    labels = _labels(cube, lead)
+    return Axes(*edges)
+
+
+def labels_of(name: str, cube: xr.Dataset, lead: tuple[str, ...], alone: bool = True) -> tuple[str, ...]:
+    """Return a name for each part of a cube: its own, or those of its runs and regions, behind its own among others."""
     if not lead:
-        labels = [name]
-    elif not alone:
-        labels = [f"{name}/{label}" for label in labels]
-    return Spectra(name, cube, lead, tuple(cube.sizes[d] for d in lead), tuple(labels), Axes(*edges))
+        return (name,)
+    labels = _labels(cube, lead)
+    return tuple(labels if alone else [f"{name}/{label}" for label in labels])
 
 
 def _labels(cube: xr.Dataset, lead: tuple[str, ...]) -> list[str]:
@@ -183,33 +197,37 @@ def _labels(cube: xr.Dataset, lead: tuple[str, ...]) -> list[str]:
     return ["/".join(parts) for parts in product(*values)]
 
 
-def match_models(models: Models, spectra: Iterable[Spectra]) -> list[SkyModel]:
-    """Return the models of a fit after checking them; warn of those that belong to no dataset.
+def match_models(models: Models, spectra: Iterable[Spectra], maps: Iterable[Spectra] = ()) -> list[SkyModel]:
+    """Return the sources of a fit after checking them; warn of models that belong to no dataset.
 
     Raises
     ------
     TypeError
-        If a model is not one for spectra.
+        If a model is not one for spectra, and belongs to no map.
     ValueError
-        If a model varies in time.
+        If a model varies in time, or is a factor where a spectrum should be.
     """
-    cubes = list(spectra)
+    cubes, sky = list(spectra), list(maps)
     sources: list[SkyModel] = []
     for model in models:
+        on_map = any(s.rows(model).any() for s in sky)
+        if not on_map and not any(s.rows(model).any() for s in cubes):
+            known = [n for s in (*cubes, *sky) for n in dict.fromkeys([s.name, *s.labels])]
+            where = f"belongs to {model.datasets_names}, none of the datasets {_some(known)}"
+            warnings.warn(f"model {model.name!r} {where}; it takes no part", UserWarning, stacklevel=2)
         if not isinstance(model, SkyModel):
+            if on_map or (not cubes and sky):
+                continue
             msg = f"{model.name!r} is a {type(model).__name__}; spectra are fitted with SkyModel"
             raise TypeError(msg)
         if model.temporal is not None:
-            msg = f"{model.name!r} varies in time, which spectra do not resolve; fit model.copy(temporal=None)"
+            msg = f"{model.name!r} varies in time, which the cube does not resolve; fit model.copy(temporal=None)"
             raise ValueError(msg)
-        if model.spectral.is_norm:
+        # a template of energies has the unit of a flux itself
+        if model.spectral.is_norm and not (on_map and getattr(model.spatial, "is_energy_dependent", False)):
             msg = f"the spectrum of {model.name!r} is a factor without unit; multiply it by a spectrum that has one"
             raise ValueError(msg)
         sources.append(model)
-        if not any(s.rows(model).any() for s in cubes):
-            known = [n for s in cubes for n in dict.fromkeys([s.name, *s.labels])]
-            where = f"belongs to {model.datasets_names}, none of the datasets {_some(known)}"
-            warnings.warn(f"model {model.name!r} {where}; it takes no part", UserWarning, stacklevel=2)
     return sources
 
 

@@ -121,19 +121,8 @@ class SpectralContribution:
 
         Exact for a value that scales the spectrum; for others from the difference over a step to both sides.
         """
-        # fold the slope back, not the flux of each step: one product, and nothing is remembered of passing points
-        back = slope @ self.matrix
-        for place in set(self.places.tolist()) & set(steps):
-            if place == self.flux.scale_place:
-                total[place] += float(back @ self.flux.shape(*self.flux.split(values)[1])) * self.flux.scale_factor
-                continue
-            step, ends = steps[place], []
-            for side in (step, -step):
-                moved = values.copy()
-                moved[place] += side
-                scale, key = self.flux.split(moved)
-                ends.append(scale * self.flux.integral(*key))
-            total[place] += float(back @ (ends[0] - ends[1])) / (2.0 * step)
+        # fold the slope back, not the flux of each step: one product
+        self.flux.add_gradient(total, slope @ self.matrix, values, steps)
 
 
 @dataclass(eq=False)

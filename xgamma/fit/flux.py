@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -58,6 +58,8 @@ class SpectralFlux:
         self.integral = _integrator(model, low, high)
         #: Which value only scales the spectrum, None if none does.
         self.scale = self._find_scale(own)
+        #: Whether all values but the scaling one are frozen.
+        self.fixed_shape = all(p.frozen for i, p in enumerate(own) if i != self.scale)
         self._remember()
 
     def _remember(self) -> None:
@@ -96,6 +98,37 @@ class SpectralFlux:
         scale = own[self.scale]
         own[self.scale] = 1.0
         return scale, tuple(own)
+
+    def add_gradient(
+        self, total: FloatArray, back: FloatArray, values: FloatArray, steps: Mapping[int, float]
+    ) -> None:
+        """Add the sum over the energies of a slope times the derivatives of the flux by the values with steps.
+
+        Exact for a value that scales the spectrum; for others from the difference over a step to both sides.
+
+        Parameters
+        ----------
+        total
+            Derivatives by all values, changed in place.
+        back
+            Slope of what is minimised by the flux in each bin, shape (n,).
+        values
+            Values of all parameters of the fit.
+        steps
+            Steps by the places that have one.
+        """
+        # nothing is remembered of passing points
+        for place in set(self.places.tolist()) & set(steps):
+            if place == self.scale_place:
+                total[place] += float(back @ self.shape(*self.split(values)[1])) * self.scale_factor
+                continue
+            step, ends = steps[place], []
+            for side in (step, -step):
+                moved = values.copy()
+                moved[place] += side
+                scale, key = self.split(moved)
+                ends.append(scale * self.integral(*key))
+            total[place] += float(back @ (ends[0] - ends[1])) / (2.0 * step)
 
     def _find_scale(self, own: list[Parameter]) -> int | None:
         """Find a value that scales the flux: by its name, and by trying it at the present values."""

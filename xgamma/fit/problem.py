@@ -163,6 +163,7 @@ def problem_of(likelihood: Likelihood, parameters: Parameters) -> Problem:
     free = [i for i, p in enumerate(parameters) if not p.frozen and i in reached]
     if not free:
         why = "all are frozen" if not parameters.free else f"no dataset depends on {parameters.free.names}"
+        why = why if len(parameters) else "there are no models"
         msg = f"there is no free parameter to fit: {why}"
         raise ValueError(msg)
     for i in free:

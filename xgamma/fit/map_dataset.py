@@ -1,0 +1,207 @@
+"""The likelihood of a map: bins that no source reaches cost nothing.
+
+The Cash statistic of a map is that of its background alone, in closed form for each energy, plus the change that
+sources make in the bins that they reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xgamma.fit.dataset import BinnedDataset
+from xgamma.fit.flux import REMEMBERED
+from xgamma.fit.likelihood import CashStatistic
+from xgamma.fit.map_background import ScaledCounts
+from xgamma.fit.map_point import MapContribution
+from xgamma.kernels.stats import TRUNCATION
+
+__all__ = ["MapDataset"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class _Base:
+    """What fills the map, before the sources that reach a part of it.
+
+    Either `counts` in all bins; or, for a scaled background alone, its factor in each bin of energy.
+    """
+
+    deviance: float
+    counts: FloatArray | None
+    factor: FloatArray | None
+    scaled: ScaledCounts | None
+
+    def at(self, bins: IntArray) -> FloatArray:
+        """Return the counts in some bins."""
+        if self.counts is not None:
+            return self.counts[bins]
+        assert self.scaled is not None and self.factor is not None
+        return np.asarray(self.factor[self.scaled.energy[bins]] * self.scaled.counts[bins])
+
+
+class _Slope:
+    """Derivative of the Cash statistic by the prediction, in the bins that are asked for."""
+
+    def __init__(self, base: _Base, counts: FloatArray, added: FloatArray | None) -> None:
+        self._base, self._counts, self._added = base, counts, added
+
+    def __getitem__(self, bins: Any) -> FloatArray:
+        where = np.arange(self._counts.size) if isinstance(bins, slice) else bins
+        mu = self._base.at(where)
+        if self._added is not None:
+            mu = mu + self._added[where]
+        positive = mu > TRUNCATION
+        return np.where(positive, 2.0 - 2.0 * self._counts[where] / np.where(positive, mu, 1.0), 0.0)
+
+
+@dataclass(eq=False)
+class MapDataset(BinnedDataset):
+    """Bins of a map; parameters as for `BinnedDataset`, contributions are those of maps.
+
+    Notes
+    -----
+    With a background :math:`f_E b` the statistic is
+    :math:`2 \\sum_E (f_E B_E - N_E \\ln f_E) + \\mathrm{const} + 2 \\sum (s - n \\ln(1 + s / f b))`, where the second
+    sum is over bins that a source reaches. Other statistics, weights, and factors that are not positive go the long
+    way.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        own: list[MapContribution] = [c for c in self.contributions if isinstance(c, MapContribution)]
+        self._dense = [c for c in own if c.dense]
+        self._sparse = [c for c in own if not c.dense]
+        places = [c.places for c in self._dense]
+        self._dense_places = np.unique(np.concatenate(places)) if places else np.array([], np.intp)
+        cash = isinstance(self.statistic, CashStatistic) and self.statistic.weights is None
+        self._fast = cash and len(own) == len(self.contributions)
+        self._scaled: ScaledCounts | None = None
+        if self._fast:
+            assert isinstance(self.statistic, CashStatistic)
+            alone = self._dense[0] if len(self._dense) == 1 else None
+            if isinstance(alone, ScaledCounts) and not self.statistic.known.any() and alone.counts.min(initial=0) >= 0:
+                self._scaled = alone
+                n, b = self.statistic.counts, alone.counts
+                filled = n > 0
+                level = np.maximum(b[filled], TRUNCATION)
+                self._logs = float(np.sum(n[filled] * np.log(n[filled] / level)))
+                #: Counts where there is a background: only they see its factor.
+                self._seen = np.bincount(alone.energy, np.where(b > TRUNCATION, n, 0.0), minlength=alone.sums.size)
+
+    def _remember(self) -> None:
+        super()._remember()
+        self._base: Callable[[bytes], _Base] = lru_cache(maxsize=REMEMBERED)(self._base_of)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in super().__getstate__().items() if k != "_base"}
+
+    # ------------------------------------------------------------------ predictions
+    def _npred_models(self, values: FloatArray) -> FloatArray:
+        return super().npred_signal(values)
+
+    def npred_signal(self, values: FloatArray) -> FloatArray:
+        """Return the counts that sources predict in the bins, without scaled backgrounds, shape (n,)."""
+        total = np.zeros(self.part.size)
+        for contribution in self.contributions:
+            if not getattr(contribution, "is_background", False):
+                contribution.add_to(total, values)
+        return total
+
+    def npred(self, values: FloatArray) -> FloatArray:
+        """Return the predicted counts with the background, shape (n,)."""
+        signal = self._npred_models(values)
+        return signal + self.statistic.background(signal)
+
+    def stat_per_bin(self, values: FloatArray) -> FloatArray:
+        """Return the statistic of each bin, shape (n,)."""
+        return self.statistic.per_bin(self._npred_models(values))
+
+    # ------------------------------------------------------------------ statistic
+    def _deviance_of(self, own: bytes) -> float:
+        values = np.zeros(int(self.places.max(initial=-1)) + 1)
+        values[self.places] = np.frombuffer(own)
+        if not self._fast:
+            return self.statistic.deviance(self._npred_models(values))
+        base = self._base(values[self._dense_places].tobytes())
+        return base.deviance + self._walk(base, values)[0]
+
+    def _base_of(self, own: bytes) -> _Base:
+        """Statistic and counts of what fills the map."""
+        assert isinstance(self.statistic, CashStatistic)
+        values = np.zeros(int(self._dense_places.max(initial=-1)) + 1)
+        values[self._dense_places] = np.frombuffer(own)
+        if self._scaled is not None:
+            factor = self._scaled.factor(values)
+            if np.all(factor > 0):
+                change = factor @ self._scaled.sums - self._seen @ np.log(factor)
+                deviance = 2.0 * float(change - self.statistic.counts.sum() + self._logs)
+                return _Base(deviance, None, factor, self._scaled)
+        total = np.zeros(self.part.size)
+        for contribution in self._dense:
+            contribution.add_to(total, values)
+        return _Base(self.statistic.deviance(total), total + self.statistic.known, None, None)
+
+    def _walk(self, base: _Base, values: FloatArray) -> tuple[float, FloatArray | None, FloatArray]:
+        """Add sources one after the other.
+
+        Returns
+        -------
+        change
+            What they add to the deviance.
+        added
+            Their counts in all bins; None where there is one source at most.
+        lost
+            Change of the sum over each measured bin of ``n b / mu`` for a scaled background.
+        """
+        assert isinstance(self.statistic, CashStatistic)
+        added = np.zeros(self.part.size) if self._sparse else None
+        change, lost = 0.0, np.zeros(0 if base.scaled is None else base.scaled.sums.size)
+        for contribution in self._sparse:
+            bins, signal = contribution.signal(values)
+            assert added is not None
+            before = base.at(bins) + added[bins]
+            after = before + signal
+            added[bins] += signal
+            low, high = np.maximum(before, TRUNCATION), np.maximum(after, TRUNCATION)
+            n = self.statistic.counts[bins]
+            filled = np.flatnonzero(n)
+            n, low_n, high_n = n[filled], low[filled], high[filled]
+            change += 2.0 * float(high.sum() - low.sum() - n @ np.log(high_n / low_n))
+            if base.scaled is not None:
+                where = bins[filled]
+                # where the prediction is cut off nothing depends on the background
+                slopes = n * (np.where(high_n > TRUNCATION, 1.0 / high_n, 0.0) - np.where(low_n > TRUNCATION, 1.0 / low_n, 0.0))
+                lost += np.bincount(base.scaled.energy[where], slopes * base.scaled.counts[where], minlength=lost.size)
+        return change, added, lost
+
+    def gradient(self, values: FloatArray, steps: Mapping[int, float]) -> FloatArray:
+        """Return the derivative of the deviance by all values; by steps for the places that have one, 0 elsewhere."""
+        result = np.zeros(values.size)
+        if not self._fast:
+            slope: Any = self.statistic.derivative(self._npred_models(values))
+            for contribution in self.contributions:
+                contribution.add_gradient(result, slope, values, steps)
+            return result
+        assert isinstance(self.statistic, CashStatistic)
+        base = self._base(values[self._dense_places].tobytes())
+        _, added, lost = self._walk(base, values)
+        slope = _Slope(base, self.statistic.counts, added)
+        for contribution in self._sparse:
+            contribution.add_gradient(result, slope, values, steps)
+        if base.scaled is not None and base.factor is not None:
+            back = 2.0 * (base.scaled.sums - self._seen / base.factor - lost)
+            base.scaled.add_energy_gradient(result, back, values, steps)
+            return result
+        if any(set(c.places.tolist()) & set(steps) for c in self._dense):
+            whole = slope[:]
+            for contribution in self._dense:
+                contribution.add_gradient(result, whole, values, steps)
+        return result

@@ -341,10 +341,10 @@ def test_a_free_parameter_without_data_is_named():
 
 
 def test_free_positions_do_not_change_a_spectrum():
-    from xgamma.models.component import Component, ParameterField
+    from xgamma.models.component import ParameterField
+    from xgamma.models.spatial_model import SpatialModel
 
-    class Point(Component):
-        tag = ("point",)
+    class Point(SpatialModel):
         lon_0 = ParameterField(83.6, "deg")
 
     model = SkyModel(PowerLawSpectralModel(index=2.1, amplitude="3e-12 cm-2 s-1 TeV-1"), Point(), name="crab")

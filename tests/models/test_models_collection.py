@@ -56,7 +56,7 @@ def test_names_must_be_unique_and_things_models(models):
     with pytest.raises(ValueError, match="already a model 'vela'"):
         models["crab"] = source("vela")
     models["crab"] = source("crab")
-    with pytest.raises(TypeError, match=r"is not a model: give xgamma\.SkyModel"):
+    with pytest.raises(TypeError, match=r"is not a model of a source.*give xgamma\.SkyModel"):
         models.append(PowerLawSpectralModel())
     with pytest.raises(KeyError, match="no model 'carb'; did you mean 'crab'"):
         models["carb"]
@@ -237,3 +237,17 @@ def test_what_people_see(models):
     assert html.count("<td>crab</td>") == 3
     assert repr(Models()) == "Models(0: 0 parameters, 0 free)"
     assert Models()._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("crab", "'crab' is not a model: give"),
+        (3, "3 is not a model: give"),
+        (PowerLawSpectralModel(), "PowerLawSpectralModel is not a model of a source, but the spectral part of one"),
+        ([PowerLawSpectralModel()], "but the spectral part of one"),
+    ],
+)
+def test_what_is_no_model_is_named_as_a_whole(given, words):
+    with pytest.raises(TypeError, match=words):
+        Models(given)

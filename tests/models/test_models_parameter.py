@@ -317,3 +317,31 @@ def test_a_fitted_spectrum_keeps_its_correlations_inside_a_compound_and_a_source
     assert compound.has_covariance
     np.testing.assert_array_equal(SkyModel(compound, name="a").covariance[:3, :3], matrix)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(compound)).covariance[:3, :3], matrix)
+
+
+def test_misspelt_attributes_do_not_pass_in_silence():
+    """`model.indx = 3` on an ordinary object makes a new attribute, and the fit starts elsewhere."""
+    model = PowerLawSpectralModel()
+    with pytest.raises(AttributeError, match="no attribute 'indx'; did you mean 'index'"):
+        model.indx = 3
+    with pytest.raises(AttributeError, match="no attribute 'vlaue'; did you mean 'value'"):
+        model.index.vlaue = 3
+    with pytest.raises(AttributeError, match="no attribute 'fixed'"):
+        model.index.fixed = True
+    copied = model.copy()
+    with pytest.raises(AttributeError, match="no attribute 'indx'"):
+        copied.indx = 3
+    model.index = 3
+    model.index.frozen = True
+    assert (model.index.value, model.index.frozen) == (3.0, True)
+
+
+def test_text_is_parsed_once():
+    """Values that came out of one text are apart from each other all the same."""
+    first, second = (PowerLawSpectralModel(amplitude="3e-12 cm-2 s-1 TeV-1") for _ in range(2))
+    first.amplitude.value = 1e-11
+    assert second.amplitude.value == 3e-12
+    assert second.amplitude.unit == first.amplitude.unit
+    for _ in range(2):
+        with pytest.raises(ValueError, match="is not a number with a unit"):
+            PowerLawSpectralModel(amplitude="3e-12 parsnip")

@@ -8,16 +8,17 @@ import pickle
 import numpy as np
 import pytest
 
-from xgamma.models.component import Component, ParameterField
+from xgamma.models.component import ParameterField
 from xgamma.models.power_law import PowerLawSpectralModel
 from xgamma.models.prior import GaussianPrior
 from xgamma.models.sky_model import SkyModel
+from xgamma.models.spatial_model import SpatialModel
 
 
-class Place(Component):
+class Place(SpatialModel):
     """A spatial model without a tag."""
 
-    kind = "spatial"
+    has_frame = False
     lon_0 = ParameterField(0.0, "deg")
     lat_0 = ParameterField(0.0, "deg", frozen=True)
 

@@ -19,6 +19,7 @@ from xgamma.models.parameter import Parameter
 from xgamma.models.power_law import PowerLawSpectralModel
 from xgamma.models.prior import GaussianPrior, LogNormalPrior, LogUniformPrior, UniformPrior
 from xgamma.models.sky_model import SkyModel
+from xgamma.models.spatial_model import SpatialModel
 from xgamma.models.template import TemplateSpectralModel
 from xgamma.models.yaml import (
     component_from_dict,
@@ -372,8 +373,7 @@ def test_single_models_as_mappings():
 def test_own_models_are_read_by_their_tag(monkeypatch):
     monkeypatch.setitem(registry._classes, "spatial", {})
 
-    class MyPlace(Component):
-        kind = "spatial"
+    class MyPlace(SpatialModel):
         tag = ("MyPlace",)
         lon_0 = ParameterField(0.0, "deg")
 

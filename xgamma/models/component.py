@@ -114,7 +114,16 @@ def _decomposed(unit: u.UnitBase) -> str:
     return text
 
 
-class Component:
+class _Finished(type):
+    """Marks objects that are made, so that a misspelt name is told from an attribute that ``__init__`` adds."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        instance = super().__call__(*args, **kwargs)
+        object.__setattr__(instance, "_finished", True)
+        return instance
+
+
+class Component(metaclass=_Finished):
     """A model with named parameters and a pure function of them.
 
     Parameters
@@ -294,8 +303,13 @@ class Component:
         own = name in self.__dict__.get("_parameters", ()) and not hasattr(type(self), name)
         if own:
             self._set_parameter(name, value)
-        else:
-            super().__setattr__(name, value)
+            return
+        known = name.startswith("_") or name in self.__dict__ or hasattr(type(self), name)
+        if "_finished" in self.__dict__ and not known:
+            # `model.indx = 3` would otherwise change nothing, without a word
+            msg = f"{type(self).__name__} has no attribute {name!r}{nearest(name, self._parameters)}"
+            raise AttributeError(msg, name=name, obj=self)
+        super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._parameters]

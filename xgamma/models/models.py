@@ -52,7 +52,11 @@ class Models(MutableSequence[Model]):
     def __init__(self, models: Model | Iterable[Model] = ()) -> None:
         self._models: list[Model] = []
         self._covariance: Covariance | None = None
-        for model in [models] if isinstance(models, Model) else models:
+        if not isinstance(models, Iterable) or isinstance(models, (str, bytes, Component)):
+            if not isinstance(models, Model):
+                raise _no_model(models)
+            models = [models]
+        for model in models:
             self.append(model)
         if isinstance(models, Models):
             self._covariance = models._covariance
@@ -106,8 +110,7 @@ class Models(MutableSequence[Model]):
     @staticmethod
     def _check(model: Any, others: Iterable[Model]) -> None:
         if not isinstance(model, Model):
-            msg = f"{model!r} is not a model: give xgamma.SkyModel(spectral=..., name=...)"
-            raise TypeError(msg)
+            raise _no_model(model)
         if model.name in [m.name for m in others]:
             msg = f"there is already a model {model.name!r}; names must be unique: model.copy(name=...)"
             raise ValueError(msg)
@@ -339,6 +342,13 @@ class Models(MutableSequence[Model]):
     def _repr_html_(self) -> str:
         html: str = self.to_table()._repr_html_()
         return html
+
+
+def _no_model(given: Any) -> TypeError:
+    if isinstance(given, Component) and given.kind:
+        what = f"{type(given).__name__} is not a model of a source, but the {given.kind} part of one"
+        return TypeError(f"{what}: give xgamma.SkyModel({given.kind}=..., name=...)")
+    return TypeError(f"{given!r} is not a model: give xgamma.SkyModel(spectral=..., name=...)")
 
 
 def _has_tag(part: Component, tag: str) -> bool:

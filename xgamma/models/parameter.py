@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -20,6 +21,20 @@ if TYPE_CHECKING:
     from xgamma.models.prior import Prior
 
 __all__ = ["Parameter", "Parameters"]
+
+
+# astropy parses a unit in a tenth of a millisecond, and models are made of few different ones
+@lru_cache(maxsize=1024)
+def _unit_name(text: str) -> str:
+    """Unit as astropy writes it."""
+    return str(u.Unit(text).to_string())
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> tuple[float, str]:
+    """Value and unit of a quantity as text."""
+    quantity = u.Quantity(text)
+    return float(quantity.value), str(quantity.unit.to_string())
 
 
 @dataclass(eq=False, repr=False)
@@ -82,18 +97,22 @@ class Parameter:
         given: Any = self.value
         if isinstance(given, str):
             try:
-                given = u.Quantity(given)
+                self.value, self.unit = _parsed(given)
             except (TypeError, ValueError) as error:
                 msg = f"{self.name}={given!r} is not a number with a unit, such as '1e-12 cm-2 s-1 TeV-1'"
                 raise ValueError(msg) from error
-        if isinstance(given, u.Quantity):
+        elif isinstance(given, u.Quantity):
             self.value, self.unit = float(given.value), given.unit.to_string()
         for name in ("unit", *_CHECKED):
             object.__setattr__(self, name, self._checked(name, getattr(self, name)))
         object.__setattr__(self, "_ready", True)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # what is set later is checked as what is given at first
+        # what is set later is checked as what is given at first; a misspelt name would change nothing
+        if not hasattr(self, name) and getattr(self, "_ready", False):
+            known = [f.name for f in fields(self)]
+            msg = f"a Parameter has no attribute {name!r}{nearest(name, [*known, 'quantity'])}"
+            raise AttributeError(msg, name=name, obj=self)
         object.__setattr__(self, name, self._checked(name, value) if getattr(self, "_ready", False) else value)
 
     def _checked(self, name: str, value: Any) -> Any:
@@ -136,11 +155,10 @@ class Parameter:
 
     def _unit_text(self, what: str, value: Any) -> str:
         try:
-            text: str = u.Unit(value).to_string()
+            return _unit_name(value) if isinstance(value, str) else str(u.Unit(value).to_string())
         except (ValueError, TypeError) as error:
             msg = f"{what}={value!r} of {self.name} is not a unit"
             raise ValueError(msg) from error
-        return text
 
     def _prior(self, what: str, value: Any) -> Prior | None:
         if value is None:

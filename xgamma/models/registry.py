@@ -14,10 +14,10 @@ MODULES: dict[str, tuple[str, ...]] = {
         *("power_law", "broken", "cutoff", "log_parabola", "norm", "gaussian", "template", "ebl", "naima", "reference"),
         "compound",
     ),
-    "spatial": (),
-    "temporal": (),
+    "spatial": ("spatial_shapes", "spatial_disk", "spatial_template", "spatial_template_nd", "spatial_norm"),
+    "temporal": ("temporal_shapes", "temporal_template", "temporal_phase"),
     "prior": ("prior",),
-    "model": ("sky_model",),
+    "model": ("sky_model", "background_model"),
 }
 
 _classes: dict[str, dict[str, type]] = {kind: {} for kind in MODULES}

@@ -16,7 +16,9 @@ from xgamma.models.component import Component
 from xgamma.models.covariance import Covariance, block_of, covariance_of, set_errors
 from xgamma.models.parameter import Parameter, Parameters
 from xgamma.models.registry import nearest, register
+from xgamma.models.spatial_model import SpatialModel
 from xgamma.models.spectral_model import SpectralModel
+from xgamma.models.temporal_model import TemporalModel
 
 __all__ = ["Model", "SkyModel"]
 
@@ -218,8 +220,8 @@ class SkyModel(Model):
     def __init__(
         self,
         spectral: SpectralModel = None,  # type: ignore[assignment]
-        spatial: Component | None = None,
-        temporal: Component | None = None,
+        spatial: SpatialModel | None = None,
+        temporal: TemporalModel | None = None,
         *,
         name: str = "source",
         apply_irf: Mapping[str, bool] | None = None,
@@ -238,8 +240,8 @@ class SkyModel(Model):
         if not isinstance(spectral, SpectralModel):
             msg = f"spectral={spectral!r} of {name!r} is not a spectral model, such as xgamma.PowerLawSpectralModel()"
             raise TypeError(msg)
-        for kind, part in (("spatial", spatial), ("temporal", temporal)):
-            if part is not None and not (isinstance(part, Component) and part.kind in ("", kind)):
+        for kind, part, base in (("spatial", spatial, SpatialModel), ("temporal", temporal, TemporalModel)):
+            if part is not None and not isinstance(part, base):
                 msg = f"{kind}={part!r} of {name!r} is not a {kind} model"
                 raise TypeError(msg)
         if apply_irf is not None and not isinstance(apply_irf, Mapping):

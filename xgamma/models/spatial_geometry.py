@@ -87,7 +87,7 @@ class Offsets:
 
     def __init__(self, planes: Planes, axes: Axes) -> None:
         self._planes, self._axes = planes, axes
-        # half of the squared chord is 1 - cos: exact for small angles, where the scalar product loses half of the digits
+        # half of the squared chord is 1 - cos: exact for small angles, where scalar products lose half of the digits
         total = np.zeros(np.broadcast_shapes(*(p.shape for p in planes)))
         for plane, c in zip(planes, axes.center, strict=True):
             difference = plane - c

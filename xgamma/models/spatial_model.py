@@ -56,7 +56,9 @@ class SpatialModel(Component):
         self.frame = frame
 
     # ------------------------------------------------------------------ pure functions on floats
-    def evaluate(self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None) -> FloatArray:
+    def evaluate(
+        self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None
+    ) -> FloatArray:
         """Return the model at positions in degrees of its `frame`, for values in canonical units, in `unit`.
 
         `energy` in TeV, shape (n,), is needed by models that depend on it: the result has shape (n, ...) then.
@@ -124,7 +126,8 @@ class SpatialModel(Component):
             place = np.asarray(spherical.lon.deg, float), np.asarray(spherical.lat.deg, float)
         else:
             place = np.asarray(to_value(lon, "deg", "lon"), float), np.asarray(to_value(lat, "deg", "lat"), float)
-        result = self.evaluate(*np.broadcast_arrays(*place), *self.values, **self.energy_argument(energy))
+        places = np.broadcast_arrays(*place)
+        result = self.evaluate(places[0], places[1], *self.values, **self.energy_argument(energy))
         return result * u.Unit(self.unit)
 
     def energy_argument(self, energy: Any) -> dict[str, FloatArray]:
@@ -168,7 +171,8 @@ class SpatialModel(Component):
         if other:
             msg = f"{cls.__name__} has no key {other[0]!r}; it has 'type', 'frame' and 'parameters' only"
             raise TypeError(msg)
-        return cls(**parameters, **settings)
+        given: dict[str, Any] = {**parameters, **settings}
+        return cls(**given)
 
     def __repr__(self) -> str:
         frame = [f"frame={self.frame!r}"] if self.has_frame else []
@@ -253,7 +257,9 @@ class RadialModel(CenteredModel):
         """
         return self.evaluate_offsets(offsets, *values) / self.total(*values)
 
-    def evaluate(self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None) -> FloatArray:
+    def evaluate(
+        self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None
+    ) -> FloatArray:
         """Return the model in sr-1 at positions in degrees of its `frame`."""
         return self.evaluate_offsets(Offsets(planes_of(lon, lat), axes_at(*self.center(*values))), *values)
 

@@ -106,7 +106,9 @@ class PiecewiseNormSpatialModel(SpatialModel):
         """Positions of the nodes."""
         return SkyCoord(self._lon, self._lat, unit="deg", frame=self.frame)
 
-    def evaluate(self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None) -> FloatArray:
+    def evaluate(
+        self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None
+    ) -> FloatArray:
         """Return the factor at positions in degrees of its `frame`."""
         from scipy.interpolate import CloughTocher2DInterpolator
 

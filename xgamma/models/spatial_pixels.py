@@ -182,6 +182,12 @@ class SkyPixels:
             slices.append(slice(start, max(min(last - pixels.start, len(pixels)), start)))
         return slices[0], slices[1]
 
+    def window_of(self, box: Box, turns: list[float]) -> Window:
+        """Return the part of the grid that holds a box on all turns, with a margin."""
+        y = int(np.floor(box.y[0] + 0.5)) - MARGIN, int(np.ceil(box.y[1] + 0.5)) + MARGIN
+        x = int(np.floor(box.x[0] + turns[0] + 0.5)) - MARGIN, int(np.ceil(box.x[1] + turns[-1] + 0.5)) + MARGIN
+        return self.window(y, x)
+
 
 def _nodes(grid: SkyGrid, y0: int, y1: int, x0: int, x1: int) -> FloatArray:
     """Vectors and solid angles at corners, edges and centres of pixels, shape (4, ...)."""
@@ -328,18 +334,14 @@ def _radial(model: RadialModel, pixels: SkyPixels, values: tuple[float, ...]) ->
         window = _everything(pixels)
         broad = pixels.binsize <= smallest
         return (window, _centres(model, pixels, values, window)) if broad else _thrown(model, pixels, values, axes)
-    parts = [
-        max(1, int(np.ceil(2.0 * radius / (high - low) / smallest - 1e-9))) for low, high in (box.y, box.x)
-    ]
+    parts = [max(1, int(np.ceil(2.0 * radius / (high - low) / smallest - 1e-9))) for low, high in (box.y, box.x)]
     # models with edges are divided by their sum, too, as long as they are not so large that edges are a small part
     if max(parts) > 1 or (not model.is_smooth and (box.y[1] - box.y[0]) * (box.x[1] - box.x[0]) < LATTICE):
         return _lattice(model, pixels, values, box, (parts[0], parts[1]))
     turns = pixels.turns(box)
     if not turns:
         return _nothing()
-    y = int(np.floor(box.y[0] + 0.5)) - MARGIN, int(np.ceil(box.y[1] + 0.5)) + MARGIN
-    x = int(np.floor(box.x[0] + turns[0] + 0.5)) - MARGIN, int(np.ceil(box.x[1] + turns[-1] + 0.5)) + MARGIN
-    window = pixels.window(y, x)
+    window = pixels.window_of(box, turns)
     return window, _centres(model, pixels, values, window)
 
 
@@ -417,9 +419,7 @@ def _interpolated(nodes: FloatArray, span: tuple[int, int], parts: int, axis: in
     return np.asarray(result)
 
 
-def _thrown(
-    model: RadialModel, pixels: SkyPixels, values: tuple[float, ...], axes: Axes
-) -> tuple[Window, FloatArray]:
+def _thrown(model: RadialModel, pixels: SkyPixels, values: tuple[float, ...], axes: Axes) -> tuple[Window, FloatArray]:
     """Integrals over pixels from points of the model, each in its pixel: around poles and across edges of the sky."""
     radius = min(np.deg2rad(model.evaluation_radius(*values)), np.pi)
     rings, angles = THROWN
@@ -436,7 +436,7 @@ def _thrown(
     with np.errstate(invalid="ignore"):
         inside = (y >= grid.y.start) & (y < grid.y.stop) & (x >= grid.x.start) & (x < grid.x.stop)
     index = (y[inside].astype(int) - grid.y.start) * len(grid.x) + x[inside].astype(int) - grid.x.start
-    total = np.bincount(index, weight[inside], minlength=len(grid.y) * len(grid.x))
+    total = np.bincount(index, weight[inside], minlength=len(grid.y) * len(grid.x)).astype(float)
     return _everything(pixels), total.reshape(grid.shape)
 
 
@@ -454,9 +454,7 @@ def _sampled(
             turns = pixels.turns(box)
             if not turns:
                 return _nothing()
-            y = int(np.floor(box.y[0])) - MARGIN, int(np.ceil(box.y[1])) + MARGIN + 1
-            x = int(np.floor(box.x[0] + turns[0])) - MARGIN, int(np.ceil(box.x[1] + turns[-1])) + MARGIN + 1
-            window = pixels.window(y, x)
+            window = pixels.window_of(box, turns)
     smallest = model.bin_size_min(*values)
     parts = int(np.clip(np.ceil(pixels.binsize / smallest - 1e-6), 1, 50)) if smallest > 0 else 50
     wy, wx = (slice(w.start + 1, w.stop + 1) for w in window)

@@ -59,7 +59,9 @@ class PointSpatialModel(CenteredModel):
     lon_0 = ParameterField(0.0, "deg")
     lat_0 = ParameterField(0.0, "deg", min=-90.0, max=90.0)
 
-    def evaluate(self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None) -> FloatArray:
+    def evaluate(
+        self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None
+    ) -> FloatArray:
         """Return infinity at the position and 0 elsewhere."""
         same = (np.asarray(lon) - values[0]) % 360.0 == 0
         return np.where(same & (np.asarray(lat) == values[1]), np.inf, 0.0)
@@ -97,7 +99,9 @@ class ConstantSpatialModel(SpatialModel):
     has_frame = False
     value = ParameterField(1.0, "sr-1", frozen=True)
 
-    def evaluate(self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None) -> FloatArray:
+    def evaluate(
+        self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None
+    ) -> FloatArray:
         """Return the value in sr-1."""
         return np.full(np.broadcast_shapes(np.shape(lon), np.shape(lat)), values[0])
 
@@ -118,7 +122,9 @@ class ConstantFluxSpatialModel(SpatialModel):
     tag = ("ConstantFluxSpatialModel", "const-flux")
     has_frame = False
 
-    def evaluate(self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None) -> FloatArray:
+    def evaluate(
+        self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None
+    ) -> FloatArray:
         """Return 1 sr-1."""
         return np.ones(np.broadcast_shapes(np.shape(lon), np.shape(lat)))
 

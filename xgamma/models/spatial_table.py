@@ -1,4 +1,4 @@
-"""Maps of the sky as tables that are interpolated: in pixels, energy and further axes, over logarithms of the values."""
+"""Maps of the sky as tables: logarithms are interpolated between pixels, over energy and further axes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ FloatArray = NDArray[np.float64]
 
 #: Values below this one are 0, as in the single precision of files.
 TINY = float(np.finfo(np.float32).tiny)
+#: Logarithms up to this one are those of zeros.
+EMPTY = float(np.log(10.0 * TINY))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +124,7 @@ class SkyTable:
         if self.energy is not None:
             plane = _along_energy(plane, *self.energy, np.atleast_1d(np.asarray(energy, float)))
         values = np.exp(plane)
-        return np.where(inside & (values > 10.0 * TINY), values, 0.0)
+        return np.where(inside & (plane > EMPTY), values, 0.0)
 
     @property
     def _turn(self) -> int | None:
@@ -185,10 +187,13 @@ def _along_energy(plane: FloatArray, nodes: FloatArray, low: float, high: float,
     if nodes.size == 1:
         mixed = np.repeat(plane, energy.size, axis=0)
     else:
-        scale, x = np.log(nodes), np.log(np.clip(energy, nodes[0], nodes[-1]))
+        scale, x = np.log(nodes), np.log(np.clip(energy, low, high))
         i = np.clip(np.searchsorted(scale, x, side="right") - 1, 0, nodes.size - 2)
         weight = ((x - scale[i]) / (scale[i + 1] - scale[i])).reshape(-1, *(1,) * (plane.ndim - 1))
-        mixed = (1.0 - weight) * plane[i] + weight * plane[i + 1]
+        # the outermost half bins continue the line, but not that to a 0
+        first, second = plane[i], plane[i + 1]
+        weight = np.where(np.minimum(first, second) > EMPTY, weight, np.clip(weight, 0.0, 1.0))
+        mixed = (1.0 - weight) * first + weight * second
     outside = (energy < low * (1 - 1e-9)) | (energy > high * (1 + 1e-9))
     mixed[outside] = -np.inf
     return np.asarray(mixed)

@@ -49,8 +49,8 @@ class TemplateSpatialModel(CenteredModel):
     Notes
     -----
     Logarithms of the values are interpolated linearly, between pixels and over the logarithm of energy; values below
-    1.2e-38 count as 0. The outermost half of a pixel has the value of its centre (gammapy has 0 there), beside the map
-    and beyond its energies the model is 0. Another `lon_0` or `lat_0` shifts longitudes and latitudes, which keeps the
+    1e-37 count as 0. The outermost half of a pixel has the value of its centre (gammapy continues the line there), that
+    of an energy bin continues the line; beside the map and beyond its energies the model is 0. Another `lon_0` or `lat_0` shifts longitudes and latitudes, which keeps the
     form near the equator of the frame or for small shifts. On maps with larger pixels the model is taken at the
     centres of parts of pixels.
 
@@ -114,7 +114,9 @@ class TemplateSpatialModel(CenteredModel):
         """Energies of the map, None without."""
         return None if self._table.energy is None else self._table.energy[0] * u.TeV
 
-    def evaluate(self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None) -> FloatArray:
+    def evaluate(
+        self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None
+    ) -> FloatArray:
         """Return the model at positions in degrees of its `frame`, with energies in TeV in front, in `unit`."""
         shift_lon, shift_lat = values[0] - self._middle[0], values[1] - self._middle[1]
         if self.is_energy_dependent and energy is None:
@@ -154,7 +156,8 @@ class TemplateSpatialModel(CenteredModel):
         if "filename" not in settings:
             msg = f"{cls.__name__} needs the key 'filename': the file of its map"
             raise ValueError(msg)
-        model = cls(settings["filename"], normalize=bool(settings.get("normalize", True)), **parameters)
+        given: dict[str, Any] = {"normalize": bool(settings.get("normalize", True)), **parameters}
+        model = cls(settings["filename"], **given)
         frame = settings.get("frame", model.frame)
         if frame != model.frame:
             msg = f"frame: {frame} of the template is not that of its map, {model.frame}"

@@ -41,8 +41,8 @@ class TemplateNDSpatialModel(SpatialModel):
     Notes
     -----
     Logarithms of the values are interpolated linearly, over the parameters (over their logarithm where the coordinate
-    has ``attrs["interp"] == "log"``) as over pixels and the logarithm of energy; see `TemplateSpatialModel`. The range of
-    the map is that of the parameters: beyond it the model stays as it is at its end.
+    has ``attrs["interp"] == "log"``) as over pixels and the logarithm of energy; see `TemplateSpatialModel`. The range
+    of the map is that of the parameters: beyond it the model stays as it is at its end.
 
     Examples
     --------
@@ -57,7 +57,11 @@ class TemplateNDSpatialModel(SpatialModel):
     tag = ("TemplateNDSpatialModel", "templateND")
 
     def __init__(
-        self, map: xr.DataArray | str | os.PathLike[str], *, filename: str | None = None, **parameters: Any  # noqa: A002
+        self,
+        map: xr.DataArray | str | os.PathLike[str],  # noqa: A002
+        *,
+        filename: str | None = None,
+        **parameters: Any,
     ) -> None:
         values, read = as_map(map, type(self).__name__)
         #: File that the map is from.
@@ -101,7 +105,9 @@ class TemplateNDSpatialModel(SpatialModel):
         """Return the unit of each parameter in the map."""
         return dict(self._units)
 
-    def evaluate(self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None) -> FloatArray:
+    def evaluate(
+        self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None
+    ) -> FloatArray:
         """Return the model at positions in degrees of its `frame`, with energies in TeV in front, in `unit`."""
         if self.is_energy_dependent and energy is None:
             msg = "the template changes with energy: give energy="
@@ -136,7 +142,8 @@ class TemplateNDSpatialModel(SpatialModel):
         if "filename" not in settings:
             msg = f"{cls.__name__} needs the key 'filename': the file of its map"
             raise ValueError(msg)
-        return cls(settings["filename"], **parameters)
+        given: dict[str, Any] = dict(parameters)
+        return cls(settings["filename"], **given)
 
 
 def _axis(values: xr.DataArray, dim: str) -> tuple[FloatArray, bool]:

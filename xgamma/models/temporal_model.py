@@ -33,9 +33,9 @@ STEPS = 1000
 class TemporalModel(Component):
     """A factor on a flux that varies in time.
 
-    A temporal model is written by its declared parameters and one pure function, ``evaluate(time, *values)``, of seconds
-    since J2000.0 (TT). Parameters that are times are modified Julian dates in days; times between them are elapsed ones,
-    so that leap seconds count (gammapy takes differences of dates).
+    A temporal model is written by its declared parameters and one pure function, ``evaluate(time, *values)``, of
+    seconds since J2000.0 (TT). Parameters that are times are modified Julian dates in days; times between them are
+    elapsed ones, so that leap seconds count (gammapy takes differences of dates).
 
     Parameters
     ----------
@@ -192,7 +192,9 @@ class TemporalModel(Component):
         parts = self.evaluate_integral(first, last, *values)
         total = float(np.sum(parts))
         if np.any(parts < -1e-9 * np.abs(parts).max(initial=0.0)) or not total > 0:
-            msg = f"{type(self).__name__} is negative inside the intervals, or 0 in all: it has no distribution of times"
+            msg = (
+                f"{type(self).__name__} is negative inside the intervals, or 0 in all: it has no distribution of times"
+            )
             raise ValueError(msg)
         cumulative = np.concatenate([[0.0], np.cumsum(np.maximum(parts, 0.0))])
         wanted = np.asarray(fraction, float) * cumulative[-1]
@@ -218,7 +220,8 @@ class TemporalModel(Component):
         if other:
             msg = f"{cls.__name__} has no key {other[0]!r}; it has 'type', 'scale' and 'parameters' only"
             raise TypeError(msg)
-        return cls(**parameters, **settings)
+        given: dict[str, Any] = {**parameters, **settings}
+        return cls(**given)
 
 
 @lru_cache(maxsize=4096)

@@ -159,7 +159,9 @@ class TemplatePhaseCurveTemporalModel(TemporalModel):
         values = self.values
         parts = self.evaluate_integral(low, high, *values)
         if np.any(self._norm < 0) or not np.sum(parts) > 0:
-            msg = "the phase curve is negative somewhere, or the intervals hold nothing: it has no distribution of times"
+            msg = (
+                "the phase curve is negative somewhere, or the intervals hold nothing: it has no distribution of times"
+            )
             raise ValueError(msg)
         cumulative = np.concatenate([[0.0], np.cumsum(parts)])
         wanted = np.asarray(fraction, float) * cumulative[-1]
@@ -203,12 +205,8 @@ class TemplatePhaseCurveTemporalModel(TemporalModel):
         if "filename" not in settings:
             msg = f"{cls.__name__} needs the key 'filename': the file of its phase curve"
             raise ValueError(msg)
-        return cls(
-            settings["filename"],
-            normalize=settings.get("normalize", True),
-            scale=settings.get("scale", "utc"),
-            **parameters,
-        )
+        given: dict[str, Any] = {key: settings[key] for key in ("normalize", "scale") if key in settings}
+        return cls(settings["filename"], **(given | dict(parameters)))
 
 
 def _read(path: str | os.PathLike[str]) -> Any:

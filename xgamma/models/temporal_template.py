@@ -60,7 +60,8 @@ class LightCurveTemplateTemporalModel(TemporalModel):
     Examples
     --------
     >>> from astropy.table import Table
-    >>> table = Table({"TIME": [0, 2] * u.d, "NORM": [1.0, 3.0]}, meta={"MJDREFI": 58849, "MJDREFF": 0, "TIMESYS": "UTC"})
+    >>> header = {"MJDREFI": 58849, "MJDREFF": 0, "TIMESYS": "UTC"}
+    >>> table = Table({"TIME": [0, 2] * u.d, "NORM": [1.0, 3.0]}, meta=header)
     >>> LightCurveTemplateTemporalModel(table)(["2020-01-01", "2020-01-02"]).round(9)
     array([1., 2.])
     """
@@ -162,7 +163,8 @@ class LightCurveTemplateTemporalModel(TemporalModel):
         if "filename" not in settings:
             msg = f"{cls.__name__} needs the key 'filename': the file of its light curve"
             raise ValueError(msg)
-        return cls(settings["filename"], scale=settings.get("scale", "utc"), **parameters)
+        given: dict[str, Any] = {"scale": settings.get("scale", "utc"), **parameters}
+        return cls(settings["filename"], **given)
 
     def __repr__(self) -> str:
         ends = f"{self._days[0]:g} to {self._days[-1]:g} d after MJD {self.t_ref.value:.5f}"

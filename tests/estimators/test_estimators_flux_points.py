@@ -118,6 +118,14 @@ def test_sensitivity_is_detected_at_its_significance():
         assert float(again.sqrt_ts[i]) == pytest.approx(3.0, rel=1e-6)
 
 
+def test_regions_of_joint_cubes_must_be_the_same():
+    first, second = (make_cube(regions=2, name=name) for name in ("a", "b"))
+    assert xg.flux_points([first, second], source()).norm.dims == ("region", "energy")
+    second = second.assign_coords(region=second.region.values[::-1])
+    with pytest.raises(ValueError, match=r"the regions of 'b', .* are not those of 'a'"):
+        xg.flux_points([first, second], source())
+
+
 def test_regions_are_independent():
     cube = make_cube(regions=3)
     wanted = edges(cube, 1, 5, 12)

@@ -142,7 +142,7 @@ class _Terms:
     """What one cube contributes, labelled."""
 
     spectra: Spectra
-    arrays: Mapping[str, xr.DataArray]
+    arrays: Mapping[str, xr.Variable]
     bands: Bands
 
 
@@ -158,6 +158,8 @@ def _fixed_points(
     terms = [_terms(s, source, others, g, i) for i, (s, g) in enumerate(zip(spectra, slices, strict=True))]
     arrays = [a for t in terms for a in t.arrays.values()]
     core = [[str(d) for d in a.dims if d not in OWN_DIMS] for a in arrays]
+    # the labels of regions come back at the end: alignment of a dozen small arrays costs more than the fits
+    _check_regions(spectra)
     dims = variable_dims(settings)
     sizes = {"band": len(slices[0]), "dataset": len(dataset_names(spectra)), "scan": settings.norms.size}
     results = xr.apply_ufunc(
@@ -183,31 +185,45 @@ def _terms(spectra: Spectra, source: SkyModel, others: Models, groups: list[slic
     if kind not in ("cash", "wstat"):
         msg = f"flux points need counts with a background (Cash) or off counts (WStat); {spectra.name!r} has {kind}"
         raise ValueError(msg)
-    template = cube["counts"]
-    arrays = {"counts": template, "shape": npred_signal(cube, source, name=spectra.name)}
-    arrays["other"] = npred_signal(cube, others, name=spectra.name) if len(others) else xr.zeros_like(arrays["shape"])
+    template = cube["counts"].variable
+    variables = {name: variable.variable for name, variable in cube.data_vars.items()}
+    arrays = {"counts": template, "shape": npred_signal(cube, source, name=spectra.name).variable}
+    arrays["other"] = (
+        npred_signal(cube, others, name=spectra.name).variable if len(others) else xr.zeros_like(arrays["shape"])
+    )
     if kind == "wstat":
-        off = cube["acceptance_off"]
-        arrays["counts_off"] = cube["counts_off"]
+        off = variables["acceptance_off"]
+        arrays["counts_off"] = variables["counts_off"]
         # 0 marks bins without an off region, which take no part
-        arrays["alpha"] = (cube["acceptance"] / off.where(off > 0, np.inf)).fillna(0.0)
-    elif "background" in cube:
-        arrays["other"] = arrays["other"] + cube["background"]
+        arrays["alpha"] = (variables["acceptance"] / off.where(off > 0, np.inf)).fillna(0.0)
+    elif "background" in variables:
+        arrays["other"] = arrays["other"] + variables["background"]
     mask = xr.ones_like(template, dtype=bool)
     for name in ("mask_safe", "mask_fit"):
-        if name in cube:
-            mask = mask & (cube[name] != 0)
+        if name in variables:
+            mask = mask & (variables[name] != 0)
     arrays["mask"] = mask
     own = [d for d in spectra.lead if d in OWN_DIMS]
     joint = [d for d in spectra.lead if d not in OWN_DIMS]
-    renamed = {d: f"{d}-{number}" for d in (*joint, "energy")}
+    sizes = dict(zip(template.dims, template.shape, strict=True))
+    names = [*own, *(f"{d}-{number}" for d in (*joint, "energy"))]
     plain = {}
     for name, array in arrays.items():
-        full = array.broadcast_like(template).transpose(*own, *joint, "energy").reset_coords(drop=True)
-        full = full.drop_vars([c for c in full.coords if c not in own]).rename(renamed)
+        data = array.set_dims(sizes).transpose(*own, *joint, "energy").data
+        full = xr.Variable(names, data)
         # the bins of a norm are joined in one task
-        plain[name] = full.chunk(dict.fromkeys(renamed.values(), -1)) if full.chunks is not None else full
+        plain[name] = full.chunk(dict.fromkeys(names[len(own) :], -1)) if full.chunks is not None else full
     return _Terms(spectra, plain, Bands.of(groups, int(cube.sizes["energy"]), len(joint)))
+
+
+def _check_regions(spectra: Sequence[Spectra]) -> None:
+    """Refuse cubes of different regions, whose points cannot be joint."""
+    labelled = [s for s in spectra if "region" in s.lead and "region" in s.cube.coords]
+    for s in labelled[1:]:
+        first, other = (list(map(str, c.cube["region"].values)) for c in (labelled[0], s))
+        if first != other:
+            msg = f"the regions of {s.name!r}, {other}, are not those of {labelled[0].name!r}, {first}"
+            raise ValueError(msg)
 
 
 def _finish(
@@ -220,17 +236,20 @@ def _finish(
 ) -> xr.Dataset:
     """Coordinates, reference fluxes, flags and attributes."""
     own = [d for d in OWN_DIMS if d in points.dims]
-    points = points.rename(band="energy").transpose(*own, "energy", ...)
-    points = points.assign_coords(axis.coords).assign_coords(dataset=dataset_names(spectra))
-    first = spectra[0].cube
-    labels = [n for n in first.coords if str(n).startswith("region") and set(first[n].dims) <= set(own)]
-    points = points.assign_coords({n: first[n].variable for n in labels})
+    variables = {}
+    for key, variable in points.variables.items():
+        renamed = xr.Variable(["energy" if d == "band" else d for d in variable.dims], variable.data)
+        variables[str(key)] = renamed.transpose(*own, "energy", ...)
     if "scan" in settings.selection:
-        points["norm_scan"] = "scan", settings.norms
-    for name, array in reference_fluxes(axis, source.spectral).items():
-        points[name] = "energy", np.asarray(array.values)
-    for key in points.data_vars:
-        points[key].attrs = flux_attrs(str(key))
+        variables["norm_scan"] = xr.Variable("scan", settings.norms)
+    variables |= {name: array.variable for name, array in reference_fluxes(axis, source.spectral).items()}
+    for name, variable in variables.items():
+        variable.attrs = flux_attrs(name)
+    first = spectra[0].cube
+    coords = axis.coords.assign(dataset=dataset_names(spectra))
+    labels = [n for n in first.coords if str(n).startswith("region") and set(first[n].dims) <= set(own)]
+    # in one go: each assignment would align all variables anew
+    points = xr.Dataset(variables, coords.assign({n: first[n].variable for n in labels}))
     points["energy"].attrs.update(canonical_attrs("TeV", "Energy"))
     points = flag_upper_limits(points, threshold)
     obs = [str(o) for s in spectra if "obs" in s.cube.coords for o in np.atleast_1d(s.cube["obs"].values)]

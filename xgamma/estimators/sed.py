@@ -230,7 +230,7 @@ def flag_upper_limits(points: xr.Dataset, sqrt_ts_threshold_ul: float = 2.0) -> 
     if isinstance(sqrt_ts_threshold_ul, bool) or not np.isfinite(sqrt_ts_threshold_ul):
         msg = f"sqrt_ts_threshold_ul={sqrt_ts_threshold_ul!r} must be a number of standard deviations"
         raise ValueError(msg)
-    result = points.assign(is_ul=limit_flags(points, sqrt_ts_threshold_ul))
+    result = points.assign(is_ul=limit_flags(points, sqrt_ts_threshold_ul).variable)
     result.attrs["sqrt_ts_threshold_ul"] = float(sqrt_ts_threshold_ul)
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -17,9 +18,15 @@ PACKAGES = ("numpy", "scipy", "astropy", "xarray", "dask")
 def xgamma_version() -> str:
     """Return the version of the installed package."""
     try:
-        return version("xgamma")
+        return _version("xgamma")
     except PackageNotFoundError:
         return "unknown"
+
+
+@cache
+def _version(name: str) -> str:
+    """Version of a package; looking it up parses a file of its own each time."""
+    return version(name)
 
 
 def provenance(obs_ids: Sequence[Any] = (), settings: Mapping[str, Any] | None = None) -> dict[str, str]:
@@ -42,7 +49,7 @@ def provenance(obs_ids: Sequence[Any] = (), settings: Mapping[str, Any] | None =
     >>> provenance([23523])["obs_ids"]
     '[23523]'
     """
-    versions = {name: version(name) for name in PACKAGES}
+    versions = {name: _version(name) for name in PACKAGES}
     return {
         "creator": f"xgamma {xgamma_version()}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -284,6 +284,8 @@ def test_a_uniform_prior_bounds():
 def test_nothing_free():
     model = source()
     model.freeze()
+    with pytest.raises(ValueError, match="no free parameter to fit: there are no models"):
+        fit(cube(), [])
     with pytest.raises(ValueError, match="no free parameter to fit: all are frozen"):
         fit(cube(), model)
     with pytest.warns(UserWarning, match="takes no part"), pytest.raises(ValueError, match="no dataset depends on"):

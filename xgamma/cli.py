@@ -168,6 +168,8 @@ def run(
         for name, value in products.info.data_vars.items():
             number = f"{float(value):.6g}" if abs(float(value)) >= 1e7 else f"{float(value):.7g}"
             typer.echo(f"{value.attrs['long_name']:32} {number} {value.attrs['units']}".rstrip() + f"  ({name})")
+        if products.fit is not None:
+            typer.echo(repr(products.fit))
         _list_products(products.files)
 
 

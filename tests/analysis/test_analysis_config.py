@@ -126,9 +126,13 @@ def test_older_spellings():
     assert config.fit.fit_range.max == "30.0 TeV"
 
 
-def test_method_of_a_later_version_is_named():
-    with pytest.raises(ValueError, match=r"datasets\.background\.method='fov_background' comes with a later version"):
-        Analysis(read_config(OLDER))
+def test_light_curves_are_refused_in_words():
+    for section in (
+        "time_intervals: {start: 2024-03-01, stop: 2024-03-02}",
+        "energy_edges: {min: 1 TeV, max: 10 TeV, nbins: 1}",
+    ):
+        with pytest.raises(ValueError, match=r"light_curve\.\w+ is given, but light curves come with a later version"):
+            Analysis(read_config(OLDER + f"light_curve: {{{section}}}\n"))
 
 
 @pytest.mark.parametrize("text", ["{}", "general: {}", GAMMAPY, OLDER])

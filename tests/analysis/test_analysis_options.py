@@ -19,9 +19,50 @@ def background(**section):
     return {"datasets": {"background": section}}
 
 
+def fov(**parameters):
+    return background(method="fov_background", parameters=parameters)
+
+
+#: The region of a spectrum.
+REGION = {"frame": "icrs", "lon": "150 deg", "lat": "-25 deg", "radius": "0.2 deg"}
+
+
+def spectrum(**section):
+    """A configuration of spectra with reflected regions."""
+    section = {"method": "reflected", "parameters": {}} | section
+    return {"datasets": {"type": "1d", "on_region": REGION, "background": section}}
+
+
+TILTED = [{"name": "norm", "value": 1}, {"name": "tilt", "value": 0, "frozen": False}]
+
 WRONG = [
-    ({"datasets": {"type": "1d"}}, r"datasets\.type='1d'.*set datasets\.type to '3d'"),
-    (background(method="reflected"), r"datasets\.background\.method='reflected' comes with a later version"),
+    ({"datasets": {"type": "1d"}}, r"datasets\.on_region, the region of the spectrum, is missing"),
+    (
+        {"datasets": {"type": "1d", "on_region": REGION}},
+        r"background\.method='ring' is for datasets\.type '3d', not '1d'; choose one of \['reflected'\]",
+    ),
+    (background(method="reflected"), r"background\.method='reflected' is for datasets\.type '1d', not '3d'"),
+    (background(method="fov_background"), r"parameters\.r_in is not known to the method 'fov_background'"),
+    (fov(method="scales"), r"datasets\.background\.parameters: method='scales' must be 'scale' or 'fit'"),
+    (fov(min_counts=-1), r"min_counts=-1 must be a number that is not negative"),
+    (fov(min_npred=1, min_npred_background=2), "are the same option; give one of them"),
+    (fov(spatial_model="gauss"), "the shape over the field of view is that of the responses"),
+    (fov(spectral_model="pl"), r"PowerLawSpectralModel is no factor on another spectrum"),
+    (fov(spectral_model="pl-nrm"), r"spectral='pl-nrm' is no model such as 'pl-norm'"),
+    (
+        fov(spectral={"type": "pl-norm", "parameters": TILTED}),
+        "take method='fit'",
+    ),
+    (spectrum(parameters={"min_distanc": "1 deg"}), r"min_distanc is not known.*did you mean 'min_distance'"),
+    (spectrum(parameters={"max_region_number": 0}), r"datasets\.background: max_region_number=0 must be"),
+    (spectrum(parameters={"angle_increment": "0 deg"}), r"datasets\.background: angle_increment='0 deg' must be"),
+    ({"fit": {"fit_range": {"min": "60 TeV"}}}, r"fit\.fit_range: from 60 TeV to None there is no whole bin"),
+    ({"flux_points": {"parameters": {"selection": "all"}}}, r"flux_points\.parameters\.selection is not known"),
+    ({"flux_points": {"parameters": {"source": "crab"}}}, r"it is the key flux_points\.source"),
+    ({"flux_points": {"parameters": {"selection_optional": ["errn"]}}}, r"'errn' is not known; did you mean"),
+    ({"flux_points": {"parameters": {"n_sigma": 0}}}, r"n_sigma=0 must be a positive number"),
+    ({"flux_points": {"parameters": {"reoptimize": 1}}}, r"reoptimize=1 must be true or false"),
+    ({"flux_points": {"parameters": {"selection_optional": 3}}}, r"must be 'all' or a list of names"),
     (background(method="ring", parameters={}), r"datasets\.background\.parameters\.r_in is missing"),
     (background(parameters={"r_in": "0.5 deg"}), r"datasets\.background\.parameters\.width is missing"),
     (
@@ -79,8 +120,12 @@ def test_off_counts_need_a_ring(small):
 
 def test_sections_that_nobody_reads_are_told(small, caplog):
     with caplog.at_level(logging.INFO, "xgamma"):
-        Analysis(read_config(small(fit={"fit_range": {"min": "1 TeV"}}, general={"models_file": "models.yaml"})))
-    assert "not used by a map analysis: general.models_file, fit" in caplog.text
+        Analysis(read_config(small(datasets={"on_region": REGION}, general={"datasets_file": "datasets.yaml"})))
+    assert "not used by a map analysis: general.datasets_file, datasets.on_region" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "xgamma"):
+        Analysis(read_config(small(**spectrum())))
+    assert "not used by a spectral analysis: datasets.geom.wcs, excess_map" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.INFO, "xgamma"):
         Analysis(read_config(small()))

@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from astropy.coordinates import Angle, SkyCoord
 
-from xgamma.analysis.config import Background, Config, EnergyAxis, ExcessMap, Position, SafeMasks
+from xgamma.analysis.backgrounds import check_background_section
+from xgamma.analysis.config import Config, EnergyAxis, ExcessMap, FitRange, FluxPoints, Position, SafeMasks
 from xgamma.analysis.schema import build, nearest
-from xgamma.background.ring import adaptive_ring_background, ring_background
-from xgamma.coords.regions import as_regions, region_mask
-from xgamma.coords.reproject import reproject
-from xgamma.coords.sky import grid_of
 from xgamma.coords.units import to_value
 from xgamma.estimators.excess import OPTIONAL
-from xgamma.io.fits_file import expand_path
-from xgamma.io.fits_map import read_map
+from xgamma.estimators.flux_points import SELECTION
 from xgamma.reduction.settings import SAFE_MASKS, parse_safe_mask
 
 __all__ = [
     "check_config",
     "excess_options",
+    "fitted_bins",
+    "flux_point_options",
     "group_edges",
-    "read_exclusion",
-    "ring_options",
     "safe_masks",
     "sky_position",
 ]
 
 log = logging.getLogger("xgamma")
 
-#: Methods of the background section that a map analysis can use.
-RING_METHODS: dict[str, Callable[..., xr.Dataset]] = {
-    "ring": ring_background,
-    "adaptive_ring": adaptive_ring_background,
-}
 #: gammapy's names of the options of an excess map -> those of `xgamma.estimators.excess.excess_map`.
 EXCESS_OPTIONS = {
     "n_sigma": "n_sigma",
@@ -49,6 +37,16 @@ EXCESS_OPTIONS = {
     "correlate_off": "correlate_off",
     "selection_optional": "selection",
     "index": "index",
+}
+#: gammapy's names of the options of flux points -> those of `xgamma.estimators.flux_points.flux_points`.
+FLUX_OPTIONS = {
+    "n_sigma": "n_sigma",
+    "n_sigma_ul": "n_sigma_ul",
+    "n_sigma_sensitivity": "n_sigma_sensitivity",
+    "selection_optional": "selection",
+    "norm_values": "scan_values",
+    "reoptimize": "reoptimize",
+    "sqrt_ts_threshold_ul": "sqrt_ts_threshold_ul",
 }
 #: What gammapy's excess maps have and ours do otherwise.
 OTHER_OPTIONS = {
@@ -77,69 +75,76 @@ def check_config(config: Config) -> None:
         The message names the key.
     """
     section = config.datasets
-    if section.type != "3d":
-        msg = f"datasets.type={section.type!r}: this version reduces maps; set datasets.type to '3d'"
-        raise ValueError(msg)
-    if section.geom.wcs.skydir.lon is None:
+    if section.type == "3d" and section.geom.wcs.skydir.lon is None:
         msg = "datasets.geom.wcs.skydir, the centre of the map, is missing, as {frame: icrs, lon: 5 deg, lat: 9 deg}"
         raise ValueError(msg)
-    method = section.background.method
-    if method is not None and method not in RING_METHODS:
+    if section.type == "1d" and section.on_region.radius is None:
         msg = (
-            f"datasets.background.method={method!r} comes with a later version; "
-            f"choose one of {list(RING_METHODS)}, or null for the background model of the responses"
+            "datasets.on_region, the region of the spectrum, is missing, as "
+            "{frame: icrs, lon: 83.63 deg, lat: 22.01 deg, radius: 0.11 deg}"
         )
         raise ValueError(msg)
-    if method is not None:
-        ring_options(section.background)
-        missing = [n for n in ("counts", "background") if n not in section.map_selection]
-        if missing:
-            msg = f"datasets.map_selection lacks {missing}, which the method {method!r} needs"
-            raise ValueError(msg)
-    elif section.background.exclusion is None and section.background.parameters:
-        msg = f"datasets.background.parameters={section.background.parameters} are given without a method"
-        raise ValueError(msg)
+    _refuse_light_curve(config)
+    check_background_section(config)
     safe_masks(section.safe_mask)
-    excess_options(config.excess_map, on_off=method is not None)
-    _check_exclusion(section.background)
+    if section.type == "3d":
+        on_off = section.background.method not in (None, "fov_background")
+        excess_options(config.excess_map, on_off=on_off)
+    flux_point_options(config.flux_points)
+    _check_fit_range(config)
     _tell_unused(config)
+
+
+def _refuse_light_curve(config: Config) -> None:
+    """A light curve is asked for by its energies or its times."""
+    section = config.light_curve
+    for name in ("time_intervals", "energy_edges"):
+        if getattr(section, name) != getattr(type(section)(), name):
+            msg = f"light_curve.{name} is given, but light curves come with a later version; remove the section"
+            raise ValueError(msg)
+
+
+def _check_fit_range(config: Config) -> None:
+    """A range in which no bin of the energy axis lies leaves nothing to fit."""
+    section, axis = config.fit.fit_range, config.datasets.geom.axes.energy
+    if section.min is None and section.max is None:
+        return
+    edges = np.geomspace(to_value(axis.min, "TeV"), to_value(axis.max, "TeV"), (axis.nbins or 1) + 1)
+    if not fitted_bins(section, edges).any():
+        msg = (
+            f"fit.fit_range: from {section.min} to {section.max} there is no whole bin of datasets.geom.axes.energy "
+            f"({axis.nbins} from {axis.min} to {axis.max}); widen it"
+        )
+        raise ValueError(msg)
+
+
+def fitted_bins(section: FitRange, edges: np.ndarray) -> np.ndarray:
+    """Return True for the bins of energy, edges in TeV, that lie in the fit range with both edges."""
+    low = -np.inf if section.min is None else to_value(section.min, "TeV")
+    high = np.inf if section.max is None else to_value(section.max, "TeV")
+    # edges that are equal but for rounding are equal
+    return np.asarray((edges[:-1] >= low * (1 - 1e-9)) & (edges[1:] <= high * (1 + 1e-9)))
 
 
 def _tell_unused(config: Config) -> None:
     """Log the sections that hold something and that nobody reads."""
-    parts = {"general": ("datasets_file", "models_file"), "datasets": ("on_region", "containment_correction")}
+    spectra = config.datasets.type == "1d"
+    kind = "spectral" if spectra else "map"
+    parts = {"general": ("datasets_file",), "datasets": ("on_region", "containment_correction")}
+    if spectra:
+        parts["datasets"] = ("map_selection",)
     unused = [
         f"{name}.{key}"
         for name, keys in parts.items()
         for key in keys
         if getattr(getattr(config, name), key) != getattr(type(getattr(config, name))(), key)
     ]
-    unused += [n for n in ("fit", "flux_points", "light_curve") if getattr(config, n) != getattr(Config(), n)]
+    if spectra:
+        wcs = config.datasets.geom.wcs
+        unused += ["datasets.geom.wcs"] if wcs != type(wcs)() else []
+        unused += ["excess_map"] if config.excess_map != ExcessMap() else []
     if unused:
-        log.info("not used by a map analysis: %s", ", ".join(unused))
-
-
-def ring_options(section: Background) -> dict[str, Any]:
-    """Return the arguments of the ring that ``parameters`` gives; missing and unknown ones raise."""
-    assert section.method is not None
-    where = "datasets.background.parameters"
-    signature = inspect.signature(RING_METHODS[section.method]).parameters
-    known = {n: p for n, p in signature.items() if n not in ("cube", "exclusion")}
-    for name in section.parameters:
-        if name in ("exclusion", "exclusion_mask"):
-            msg = f"{where}.{name}: put it into datasets.background.exclusion"
-            raise ValueError(msg)
-        if name not in known:
-            msg = f"{where}.{name} is not known to the method {section.method!r}{nearest(name, list(known))}"
-            raise ValueError(msg)
-    options = {n: v for n, v in section.parameters.items() if v is not None}
-    missing = [n for n, p in known.items() if p.default is p.empty and n not in options]
-    if missing:
-        msg = f"{where}.{missing[0]} is missing; the method {section.method!r} needs {missing}, for example '0.5 deg'"
-        raise ValueError(msg)
-    for name in sorted({"r_in", "width", "r_out_max", "stepsize", "theta"} & set(options)):
-        to_value(options[name], "deg", f"{where}.{name}")
-    return options
+        log.info("not used by a %s analysis: %s", kind, ", ".join(unused))
 
 
 def safe_masks(section: SafeMasks) -> dict[str, dict[str, Any]]:
@@ -213,6 +218,43 @@ def _selection(value: Any, where: str, *, on_off: bool) -> str | list[str]:
     return names
 
 
+def flux_point_options(section: FluxPoints) -> dict[str, Any]:
+    """Return the arguments of flux points, which ``parameters`` gives by gammapy's names."""
+    where = "flux_points.parameters"
+    options: dict[str, Any] = {}
+    for name, value in section.parameters.items():
+        if name in ("energy_edges", "source"):
+            key = "energy" if name == "energy_edges" else "source"
+            msg = f"{where}.{name} has no place here: it is the key flux_points.{key}"
+            raise ValueError(msg)
+        if name not in FLUX_OPTIONS:
+            msg = f"{where}.{name} is not known{nearest(name, list(FLUX_OPTIONS))}"
+            raise ValueError(msg)
+        if value is not None:
+            options[FLUX_OPTIONS[name]] = value
+    for name in ("n_sigma", "n_sigma_ul", "n_sigma_sensitivity", "sqrt_ts_threshold_ul"):
+        number = section.parameters.get(name)
+        wrong = isinstance(number, bool) or not isinstance(number, (int, float)) or not np.isfinite(number)
+        if number is not None and (wrong or number <= 0):
+            msg = f"{where}.{name}={number!r} must be a positive number"
+            raise ValueError(msg)
+    if not isinstance(options.get("reoptimize", False), bool):
+        msg = f"{where}.reoptimize={options['reoptimize']!r} must be true or false"
+        raise ValueError(msg)
+    if "selection" in options:
+        given = options["selection"]
+        names = [given] if isinstance(given, str) else given
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            msg = f"{where}.selection_optional={given!r} must be 'all' or a list of names"
+            raise ValueError(msg)
+        for name in names:
+            if name not in (*SELECTION, "all"):
+                msg = f"{where}.selection_optional: {name!r} is not known{nearest(name, [*SELECTION, 'all'])}"
+                raise ValueError(msg)
+        options["selection"] = "all" if "all" in names else names
+    return options
+
+
 def sky_position(section: Position, where: str) -> SkyCoord:
     """Return a position as a SkyCoord; it has to be there."""
     if section.lon is None or section.lat is None:
@@ -227,89 +269,3 @@ def group_edges(section: EnergyAxis) -> list[str] | None:
         return None
     edges = np.geomspace(to_value(section.min, "TeV"), to_value(section.max, "TeV"), section.nbins + 1)
     return [f"{float(e)!r} TeV" for e in edges]
-
-
-def _check_exclusion(section: Background) -> None:
-    """Look at files and regions as far as that needs no map."""
-    where = "datasets.background.exclusion"
-    if section.exclusion is None:
-        return
-    if section.method is None:
-        log.info("%s is used for the distribution of significances alone: there is no ring", where)
-    if isinstance(section.exclusion, list):
-        try:
-            as_regions(section.exclusion)
-        except (ValueError, TypeError) as error:
-            msg = f"{where}: {error}"
-            raise ValueError(msg) from error
-        return
-    path = _exclusion_file(section.exclusion)
-    if path.suffix.lower() == ".reg":
-        _read_regions(path)
-
-
-def _exclusion_file(name: str) -> Path:
-    path = expand_path(name)
-    if not path.is_file():
-        hint = "; write regions as a list" if "(" in name else ""
-        msg = f"datasets.background.exclusion: the file {path} does not exist{hint}"
-        raise FileNotFoundError(msg)
-    return path
-
-
-def _read_regions(path: Path) -> list[Any]:
-    """Sky regions of a DS9 file."""
-    from regions import Regions, SkyRegion
-
-    where = f"datasets.background.exclusion: {path}"
-    try:
-        regions = list(Regions.read(str(path), format="ds9"))
-    except Exception as error:  # the parser raises whatever its parts raise
-        msg = f"{where} is not a region file of DS9: {error}"
-        raise ValueError(msg) from error
-    if not regions or not all(isinstance(r, SkyRegion) for r in regions):
-        msg = f"{where} must hold regions on the sky (icrs, galactic, ...), not in pixels, and at least one"
-        raise ValueError(msg)
-    return regions
-
-
-def read_exclusion(section: Background, image: xr.Dataset | xr.DataArray) -> xr.DataArray | None:
-    """Return the exclusion of the background section on the grid of a map.
-
-    Parameters
-    ----------
-    section
-        ``exclusion`` is a FITS mask (0 where excluded; on another grid the nearest pixel counts, and what
-        it does not cover may be used), a region file of DS9 or a list of regions in DS9's syntax.
-    image
-        Map or cube.
-
-    Returns
-    -------
-    xarray.DataArray or None
-        bool, dims (y, x), True where pixels may be used; None without exclusion.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the file does not exist.
-    ValueError
-        If it holds no regions or no single plane.
-    """
-    if section.exclusion is None:
-        return None
-    where = "datasets.background.exclusion"
-    if isinstance(section.exclusion, list):
-        return ~region_mask(image, section.exclusion)
-    path = _exclusion_file(section.exclusion)
-    if path.suffix.lower() == ".reg":
-        return ~region_mask(image, _read_regions(path))
-    mask = read_map(path).squeeze(drop=True)
-    if mask.dims != ("y", "x"):
-        msg = f"{where}: {path} must hold one plane of pixels; it has the dims {mask.dims}"
-        raise ValueError(msg)
-    # what is turned over is False outside of the file's map, so that nothing is excluded there
-    excluded = (mask == 0) | mask.isnull()
-    if grid_of(excluded) != grid_of(image):
-        excluded = reproject(excluded.astype(bool), grid_of(image))
-    return ~excluded.astype(bool)

@@ -12,7 +12,9 @@ from xgamma.coords.sky import grid_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_distribution", "draw_maps"]
+    from xgamma.fit.result import FitResult
+
+__all__ = ["draw_distribution", "draw_maps", "draw_sed", "draw_spectrum"]
 
 #: Width in inches of a pair of maps, of each map in it, and what a row needs beside the height of the map.
 PAIR, MAP, BESIDE = 12.0, 3.5, 1.1
@@ -69,6 +71,25 @@ def draw_distribution(maps: xr.Dataset, path: Path, exclusion: xr.DataArray | No
     figure = _figure(7, 5)
     plot_significance_distribution(maps["sqrt_ts"], exclusion=exclusion, ax=figure.add_subplot())
     _save(figure, path, maps)
+
+
+def draw_spectrum(cube: xr.Dataset, path: Path, fit: FitResult | None = None) -> None:
+    """Write a picture of the counts of spectra, with what a fit predicts and the residuals."""
+    from xgamma.plot.spectrum import plot_spectrum
+
+    figure = _figure(7, 6)
+    plot_spectrum(cube, fit, figure)
+    _save(figure, path, cube)
+
+
+def draw_sed(points: xr.Dataset, path: Path, fit: FitResult, source: str) -> None:
+    """Write a picture of flux points and the model that they belong to."""
+    from xgamma.plot.sed import plot_sed
+
+    figure = _figure(7, 5)
+    axes = plot_sed(points, figure.add_subplot(), models=fit, source=source)
+    axes.set_title(source)
+    _save(figure, path, points)
 
 
 def _row_height(maps: xr.Dataset) -> float:

@@ -1,4 +1,4 @@
-"""What an analysis leaves on disk: the cube, the maps, pictures, and how they were made."""
+"""What an analysis leaves on disk: the cube, maps or spectra, fits, pictures, and how they were made."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from astropy.io import fits
 
 from xgamma.analysis.analysis import Analysis, Products
 from xgamma.analysis.log import logging_to
-from xgamma.analysis.pictures import draw_distribution, draw_maps
+from xgamma.analysis.pictures import draw_distribution, draw_maps, draw_sed, draw_spectrum
 from xgamma.analysis.scheduler import scheduled
 from xgamma.analysis.schema import to_mapping
+from xgamma.estimators.files import to_fits as fits_of_points
+from xgamma.fit.result import FitResult
 from xgamma.io.atomic import atomic_path, check_target, remove
 from xgamma.io.cube import open_cube, to_zarr
 from xgamma.io.fits_file import expand_path
 from xgamma.io.fits_write import to_fits, write_map
+from xgamma.io.ogip_write import to_ogip
 from xgamma.reduction.info import info
 from xgamma.reduction.stack import stack
 
-__all__ = ["FILES", "write_products"]
+__all__ = ["FILES", "FIT_FILES", "SPECTRUM_FILES", "write_products"]
 
 log = logging.getLogger("xgamma")
 
@@ -44,6 +47,21 @@ FILES = {
     "picture": "maps.png",
     "distribution": "significance_distribution.png",
 }
+#: The same of an analysis of spectra.
+SPECTRUM_FILES = {
+    "config": "config_resolved.yaml",
+    "cube": "cube.zarr",
+    "ogip": "ogip",
+    "info": "info.json",
+    "spectrum": "spectrum.png",
+}
+#: What a fit adds. The models that were read may lie in the same folder as models.yaml.
+FIT_FILES = {
+    "models": "fitted_models.yaml",
+    "covariance": "fitted_models_covariance.dat",
+    "fit": "fit.ecsv",
+}
+POINTS_FILES = {"flux_points": "flux_points.fits", "sed": "sed.png"}
 
 
 def write_products(
@@ -78,7 +96,9 @@ def write_products(
         ``cube.zarr`` and ``cube.fits.gz`` (stacked cube; gammapy reads the latter), ``excess_map.zarr``,
         ``excess.fits.gz`` and ``sqrt_ts.fits.gz``, ``maps.png`` and ``significance_distribution.png`` (where some pixel
         has a significance), ``info.json`` (numbers and provenance) and ``config_resolved.yaml`` (the whole
-        configuration, defaults filled in).
+        configuration, defaults filled in). Of spectra ``cube.zarr``, a folder ``ogip``, ``spectrum.png``, ``info.json``
+        and ``config_resolved.yaml``. Where there are models also ``fitted_models.yaml`` with their covariance beside
+        it and ``fit.ecsv`` (parameters, statistic); with ``flux_points.energy`` ``flux_points.fits`` and ``sed.png``.
 
     Raises
     ------
@@ -95,11 +115,15 @@ def write_products(
     """
     config = analysis.config
     missing = [n for n in ("counts", "background") if n not in config.datasets.map_selection]
-    if missing:
+    if missing and not analysis.is_spectral:
         msg = f"datasets.map_selection lacks {missing}, which the excess map needs"
         raise ValueError(msg)
     folder = expand_path(outdir).absolute()
     resume = resume or update
+    if resume and analysis.is_spectral:
+        msg = "spectra are written at once; resume and update are for maps"
+        raise ValueError(msg)
+    names = _wanted(analysis)
     writing = {"resume": True, "update": update, "dtype": "float64", "progress": True} if resume else {}
     # with the log as with Dask's scheduler: what the configuration says holds for this run
     with (
@@ -108,11 +132,12 @@ def write_products(
         scheduled(config.scheduler, config.general.n_jobs),
     ):
         targets = {
-            name: check_target(folder / file, overwrite or (resume and name == "cube")) for name, file in FILES.items()
+            name: check_target(folder / file, overwrite or (resume and name == "cube")) for name, file in names.items()
         }
         with _staging(folder) as staging:
             cube = targets["cube"] if resume else staging / FILES["cube"]
-            made, table = _make(analysis, staging, regions, cube, writing)
+            products = _make(analysis, staging, regions, cube, writing)
+            made = products.files
             for name, file in made.items():
                 if file == targets[name]:
                     continue
@@ -120,7 +145,29 @@ def write_products(
                     file.rename(temporary)
             for name in set(targets) - set(made):
                 remove(targets[name])  # of an older run: it does not belong to these
-    return Products({name: targets[name] for name in FILES if name in made}, table)
+            if overwrite:
+                everything = {**FILES, **SPECTRUM_FILES, **FIT_FILES, **POINTS_FILES}
+                for other in set(everything.values()) - set(names.values()):
+                    remove(folder / other)
+    files = {name: targets[name] for name in names if name in made}
+    return Products(files, products.info, products.fit, products.flux_points)
+
+
+def _wanted(analysis: Analysis) -> dict[str, str]:
+    """Products of an analysis and their file names."""
+    names = dict(SPECTRUM_FILES if analysis.is_spectral else FILES)
+    points = analysis.config.flux_points
+    if analysis.models is None:
+        if points.energy.min is not None:
+            log.info("no flux points are made: there are no models (general.models_file)")
+        return names
+    names |= FIT_FILES
+    if points.energy.min is not None:
+        if points.source not in analysis.models.names:
+            msg = f"flux_points.source={points.source!r} is none of the models {analysis.models.names}"
+            raise ValueError(msg)
+        names |= POINTS_FILES
+    return names
 
 
 @contextmanager
@@ -150,29 +197,43 @@ def _staging(folder: Path) -> Iterator[Path]:
         remove(staging)
 
 
-def _make(
-    analysis: Analysis, folder: Path, regions: Any, store: Path, writing: dict[str, Any]
-) -> tuple[dict[str, Path], xr.Dataset]:
-    """Write the cube to a store and all other products to a folder; return them by name, and the table of numbers."""
-    files = {name: folder / file for name, file in FILES.items()} | {"cube": store}
+def _make(analysis: Analysis, folder: Path, regions: Any, store: Path, writing: dict[str, Any]) -> Products:
+    """Write the cube to a store and all other products to a folder."""
+    files = {name: folder / file for name, file in _wanted(analysis).items()} | {"cube": store}
     cube = analysis.reduce()
-    if "obs" in cube.dims:
+    runs = cube if "obs" in cube.dims else None
+    if runs is not None and not analysis.is_spectral:
         cube = stack(cube, "obs")
     cube.attrs["config"] = json.dumps(to_mapping(analysis.config), default=str)
     log.info("reducing %d runs", len(analysis.observations))
     # with as many digits in pieces as at once
     to_zarr(cube, files["cube"], **writing)
     cube = open_cube(files["cube"])
-    to_fits(cube, files["cube_fits"])
+    if analysis.is_spectral:
+        cube = cube.load()
+        to_ogip(cube, files["ogip"])
+    else:
+        to_fits(cube, files["cube_fits"])
+    table = info(stack(cube, "obs") if "obs" in cube.dims else cube).compute()
+    _write_text(files["info"], json.dumps(_numbers(table, cube), indent=1, allow_nan=False))
+    _write_text(files["config"], analysis.config.to_yaml())
+    if not analysis.is_spectral:
+        files = _make_maps(analysis, cube, files, regions)
+    # runs that are kept apart are fitted jointly, whatever of them is written
+    fit, points = _make_fit(analysis, cube if analysis.is_spectral or runs is None else runs, files)
+    if analysis.is_spectral:
+        draw_spectrum(cube, files["spectrum"], fit)
+    return Products(files, table, fit, points)
+
+
+def _make_maps(analysis: Analysis, cube: xr.Dataset, files: dict[str, Path], regions: Any) -> dict[str, Path]:
+    """Write excess and significance maps and their pictures; return the files that there are."""
     log.info("making excess and significance maps")
     to_zarr(analysis.excess_map(cube), files["maps"])
     maps = open_cube(files["maps"]).load()
     for name in ("excess", "sqrt_ts"):
         write_map(maps[name], files[name])
         _sign(files[name], maps)
-    table = info(cube).compute()
-    _write_text(files["info"], json.dumps(_numbers(table, cube), indent=1, allow_nan=False))
-    _write_text(files["config"], analysis.config.to_yaml())
     log.info("drawing")
     exclusion = analysis.exclusion(maps)
     draw_maps(maps, files["picture"], regions=regions, exclusion=exclusion if regions is None else None)
@@ -180,8 +241,49 @@ def _make(
         draw_distribution(maps, files["distribution"], exclusion)
     except ValueError as error:
         log.warning("there is no picture of the distribution of significances: %s", error)
-        del files["distribution"]
-    return files, table
+        return {name: file for name, file in files.items() if name != "distribution"}
+    return files
+
+
+def _make_fit(
+    analysis: Analysis, cube: xr.Dataset, files: dict[str, Path]
+) -> tuple[FitResult | None, xr.Dataset | None]:
+    """Fit the models, make flux points, and write both."""
+    if analysis.models is None:
+        return None, None
+    log.info("fitting %s", ", ".join(analysis.models.names))
+    cube = cube.load()
+    fit = analysis.fit(cube)
+    fit.models.write(files["models"])
+    _write_fit(fit, files["fit"], cube)
+    if "flux_points" not in files:
+        return fit, None
+    source = analysis.config.flux_points.source
+    log.info("making flux points of %s", source)
+    points = analysis.flux_points(cube, fit).load()
+    points.attrs["config"] = json.dumps(to_mapping(analysis.config), default=str)
+    fits_of_points(points, files["flux_points"])
+    draw_sed(points, files["sed"], fit, source)
+    return fit, points
+
+
+def _write_fit(fit: FitResult, file: Path, cube: xr.Dataset) -> None:
+    """Write the table of parameters, and beside it what the fit says of itself."""
+    table = fit.to_table()
+    table.meta |= {
+        "success": fit.success,
+        "message": fit.message,
+        "total_stat": fit.total_stat,
+        "n_bins": fit.n_bins,
+        "n_free": len(fit.free),
+        "n_evaluations": fit.n_evaluations,
+        "backend": fit.backend,
+        "stat_per_dataset": dict(fit.stat_per_dataset),
+        "creator": str(cube.attrs.get("creator", "xgamma")),
+        "created": str(cube.attrs.get("created", "")),
+        "obs_ids": _from_json(cube.attrs.get("obs_ids", "[]")),
+    }
+    table.write(file, format="ascii.ecsv")
 
 
 def _sign(file: Path, maps: xr.Dataset) -> None:

@@ -7,6 +7,9 @@ is one convolution; only voxels with counts enter logarithms, and of most maps t
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,6 +88,7 @@ def fit_window(
     signal: Signal,
     inner: tuple[slice, slice],
     settings: TSSettings,
+    threads: int = 1,
 ) -> Results:
     """Fit the norm of a signal at all pixels of an inner rectangle of a window.
 
@@ -100,6 +104,8 @@ def fit_window(
         Rows and columns of the rectangle, shape (ny, nx).
     settings
         What is wanted.
+    threads
+        Threads among which the rows are divided.
 
     Returns
     -------
@@ -125,18 +131,28 @@ def fit_window(
     n_window, b_window = (window_sum(a.sum(axis=0), half, inner) for a in (counts, background))
     voxels = _voxels(counts, background, mask, signal)
     bins, shape = len(counts), total.shape
-    scales = np.ones((*shape, bins)) if signal.source is None else np.moveaxis(signal.source, 0, -1)
+    scales = np.ones((*shape, bins))
+    if signal.source is not None:
+        scales[:] = np.moveaxis(signal.source, 0, -1)
+    factor = None if signal.voxel is None else np.ascontiguousarray(signal.voxel, dtype=float)
     lowest = _lowest_norms(background, mask, signal, inner, inside & (n_window == 0))
     wanted = {"errn": "errn-errp", "errp": "errn-errp", "ul": "ul"}
     made = {
         name: np.full(shape if name not in wanted or wanted[name] in settings.selection else (0, 0), np.nan)
         for name in Fits._fields[:-1]
     }
-    fits = Fits(**made, stat_scan=np.full((len(settings.scan), *shape), np.nan))
-    fit_pixels(
-        (inner[0].start, inner[1].start), voxels, signal.voxel, np.ascontiguousarray(scales), total, inside, lowest,
-        float(settings.n_sigma), float(settings.n_sigma_ul), np.asarray(settings.scan, dtype=float), fits,
-    )  # fmt: skip
+    fits = Fits(**made, stat_scan=np.full((*shape, len(settings.scan)), np.nan))
+    scan = np.asarray(settings.scan, dtype=float)
+
+    def rows(part: slice) -> None:
+        # rows of every result lie together: one layout, compiled once
+        fit_pixels(
+            (inner[0].start + part.start, inner[1].start), voxels, factor, scales[part], total[part], inside[part],
+            lowest[part], float(settings.n_sigma), float(settings.n_sigma_ul), scan,
+            Fits(*(a[part] for a in fits)),
+        )  # fmt: skip
+
+    _in_threads(rows, shape[0], threads)
     stat_null = 2.0 * (b_window - fits.log_null)
     excess = fits.norm * total
     maps = {
@@ -153,8 +169,18 @@ def fit_window(
         "norm_errp": fits.errp,
         "norm_ul": fits.ul,
     }
-    maps |= {f"stat_scan_{j}": stat_null + rise for j, rise in enumerate(fits.stat_scan)}
+    maps |= {f"stat_scan_{j}": stat_null + fits.stat_scan[..., j] for j in range(len(scan))}
     return {n: maps[n] for n in settings.names}
+
+
+def _in_threads(function: Callable[[slice], None], length: int, threads: int) -> None:
+    """Call a function of rows for all of them: several parts a thread, since some are harder than others."""
+    if threads == 1:
+        function(slice(0, length))
+        return
+    edges = np.linspace(0, length, min(length, 4 * threads) + 1).astype(int)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(function, itertools.starmap(slice, itertools.pairwise(edges.tolist()))))
 
 
 def _voxels(counts: FloatArray, background: FloatArray, mask: BoolArray, signal: Signal) -> Voxels:

@@ -81,7 +81,7 @@ class Fits(NamedTuple):
     errn, errp, ul
         Distances to where the statistic has risen, and the upper limit.
     stat_scan
-        Rise of the statistic from norm zero to given norms, shape (scan, ny, nx).
+        Rise of the statistic from norm zero to given norms, shape (ny, nx, scan).
     """
 
     norm: FloatArray
@@ -442,4 +442,4 @@ def fit_pixels(first, voxels, factor, scales, total, inside, lowest, n_sigma, n_
                     rise, _ = _full_rise(
                         number, ratio, weight, t, best, correction, scan[k] - best, y, x, voxels, factor, scale
                     )  # fmt: skip
-                fits.stat_scan[k, j, i] = 2.0 * rise - ts
+                fits.stat_scan[j, i, k] = 2.0 * rise - ts

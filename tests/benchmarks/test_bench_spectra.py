@@ -1,7 +1,7 @@
 """Spectrum of the Crab nebula beside gammapy: reduction, joint fit, flux points, each program in a process of its own.
 
 Run with ``XGAMMA_GAMMAPY_PYTHON=/path/to/python pytest tests/benchmarks/test_bench_spectra.py -s``, the interpreter of
-an environment with gammapy 2.1. Both programs do the same steps and load their libraries before the clock starts. "CPU" is
+an environment with gammapy 2.1. Both programs do the same steps and load their libraries before the clock. "CPU" is
 the time of all cores, which other programs on the machine change little; "again" is a second call in the same process.
 """
 

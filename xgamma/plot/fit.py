@@ -94,17 +94,19 @@ def plot_profile(
         ax.plot(x, ((x - free.value) / free.error) ** 2, color=color, linewidth=1.0, linestyle="--", alpha=0.7)
     ax.axvline(free.value, color=color, linewidth=0.8, alpha=0.6)
     top = float(np.nanmax(y, initial=0.0))
+    # three standard deviations, however far a lopsided profile rises
+    height = min(max(1.1 * top, 1.0), 1.3 * max(9.0, *(s**2 for s in sigma)))
+    ax.set_ylim(0.0, height)
     for s in sigma:
-        if s**2 < 1.2 * top:
+        if s**2 < 0.95 * height:
             ax.axhline(s**2, color="0.6", linewidth=0.8, linestyle=":", zorder=0.5)
             ax.annotate(
                 f"{s:g} σ", (1.0, s**2), xycoords=("axes fraction", "data"), xytext=(-3, 2), color="0.4",
                 textcoords="offset points", ha="right", va="bottom", fontsize="small",
             )  # fmt: skip
-    # three standard deviations, however far a lopsided profile rises
-    ax.set_ylim(0.0, min(max(1.1 * top, 1.0), 1.3 * max(9.0, *(s**2 for s in sigma))))
     ax.set_xlabel(axis_label(name, free.unit))
     ax.set_ylabel(r"$\Delta$ stat")
+    ax.locator_params(axis="x", nbins=7)
     if label:
         ax.legend(fontsize="small")
     return ax

@@ -280,8 +280,8 @@ def _draw_points(ax: Axes, points: xr.Dataset, kind: str, label: str | None, col
         )  # fmt: skip
     if is_limit.any():
         text = None if label is None or shown.any() else label
-        # half a decade down, or a tenth of the picture
-        length = 0.6 * limit[is_limit] if kind != "norm" else 0.1 * np.nanmax(np.abs(np.append(limit, value)))
+        # a quarter of a decade down, or a tenth of the picture
+        length = 0.45 * limit[is_limit] if kind != "norm" else 0.1 * np.nanmax(np.abs(np.append(limit, value)))
         ax.errorbar(
             energy[is_limit], limit[is_limit], yerr=length, uplims=True, xerr=x_error[:, is_limit], label=text,
             **style | {"capsize": 2.5},

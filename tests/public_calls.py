@@ -26,7 +26,10 @@ from xgamma.coords.units import to_unit
 from xgamma.dl3 import gti, select
 from xgamma.dl3.events import stack_events
 from xgamma.dl3.theta2 import theta2_table
+from xgamma.estimators.sed import flag_upper_limits, reference_fluxes
 from xgamma.io.cube import to_zarr
+from xgamma.io.flux_layout import limit_flags
+from xgamma.io.flux_tables import flux_points_from_table
 from xgamma.io.marker import read_log
 from xgamma.irf import aeff, background, edisp, evaluate, psf
 from xgamma.irf.axes import response_array, response_axis
@@ -35,6 +38,11 @@ from xgamma.reduction.stack import cumulate
 CENTER = SkyCoord(150.0, -25.0, unit="deg")
 #: Runs of the sample survey that overlap each other.
 RUNS = (1, 2, 3)
+
+
+#: A source, and bands in which its flux is looked for: edges of the grid's energies.
+SOURCE = xgamma.SkyModel(xgamma.PowerLawSpectralModel(index=2.3, amplitude="3e-12 cm-2 s-1 TeV-1"), name="source")
+BANDS = np.geomspace(1, 10, 3) * u.TeV
 
 
 class World:
@@ -79,6 +87,11 @@ class World:
     def region_runs(self) -> xr.Dataset:
         """The same, in memory where nothing is lazy."""
         return self._as_wanted(self.spectra())
+
+    @cached_property
+    def points(self) -> xr.Dataset:
+        """Flux points of the two regions, everything asked for."""
+        return xgamma.flux_points(self.region_runs, SOURCE, energy_edges=BANDS, selection="all")
 
     @cached_property
     def runs(self) -> xr.Dataset:
@@ -154,6 +167,14 @@ ON_MAPS: dict[str, Callable[[World], Any]] = {
     "reduction.survey:reduce (ring)": lambda w: w.reduced(
         selection=("counts", "exposure", "background"), background=RingBackground(r_in="0.3 deg", width="0.2 deg")
     ),
+    "fit.predict:npred": lambda w: xgamma.npred(w.region_runs, SOURCE),
+    "fit.predict:npred_signal": lambda w: xgamma.npred_signal(w.region_runs, SOURCE),
+    "fit.predict:npred_background": lambda w: xgamma.npred_background(w.region_runs, SOURCE),
+    "estimators.flux_points:flux_points": lambda w: w.points,
+    "estimators.sed:flag_upper_limits": lambda w: flag_upper_limits(w.points, 3),
+    "estimators.sed:recompute_ul": lambda w: xgamma.recompute_ul(w.points, 3),
+    "estimators.sed:to_sed_type": lambda w: xgamma.to_sed_type(w.points, "e2dnde"),
+    "io.flux_layout:limit_flags": lambda w: limit_flags(w.points),
     "irf.evaluate:background_rate": lambda w: evaluate.background_rate(w.run.bkg, w.grid.energy, w.offset, w.offset),
     "irf.evaluate:edisp_kernel": lambda w: evaluate.edisp_kernel(
         w.run.edisp, w.grid.energy_true, w.grid.energy, w.offset
@@ -171,6 +192,7 @@ IN_MEMORY: dict[str, Callable[[World], Any]] = {
     "coords.bins:energy_axis": lambda w: xgamma.energy_axis("1 TeV", "10 TeV", nbin=2),
     "coords.grid:region_grid": lambda w: region_grid([w.region], **_cut(w)),
     "coords.grid:sky_grid": lambda w: w.grid,
+    "estimators.sed:reference_fluxes": lambda w: reference_fluxes(w.points, 2.0),
     "estimators.significance:significance_distribution": lambda w: xgamma.significance_distribution(w.maps.sqrt_ts),
     "dl3.events:read_events": lambda w: w.run.events,
     "dl3.events:stack_events": lambda w: stack_events([run.events for run in w.observations]),
@@ -212,6 +234,15 @@ THROUGH_FILES: dict[str, Callable[[World, Path], Any]] = {
     "io.cube:open_cube (netCDF)": lambda w, path: xgamma.open_cube(xgamma.write_cube(w.cube, path / "a.nc")),
     "io.fits_cube:read_fits": lambda w, path: xgamma.open_cube(xgamma.write_cube(w.cube, path / "a.fits")[0]),
     "io.marker:read_log": lambda w, path: read_log(_in_pieces(w, path)),
+    "io.ogip:read_ogip": lambda w, path: xgamma.read_ogip(
+        xgamma.to_ogip(w.region_runs.isel(region=0).compute(), path / "ogip")
+    ),
+    "io.flux_tables:read_flux_points": lambda w, path: xgamma.read_flux_points(
+        w.points.isel(region=0).gamma.to_fits(path / "points.fits", sed_type="dnde")
+    ),
+    "io.flux_tables:flux_points_from_table": lambda w, path: flux_points_from_table(
+        w.points.isel(region=0).gamma.to_table()
+    ),
     "io.fits_map:read_map": lambda w, path: xgamma.read_map(xgamma.write_map(w.cube.counts, path / "b.fits")),
 }
 
@@ -227,7 +258,13 @@ INSIDE = {
     "io.attrs:decode_attrs": "what files hold",
     "io.attrs:encode_attrs": "what files hold",
     "io.encoding:regular_chunks": "chunks alone",
+    "estimators.reoptimize:reoptimized_points": "flux_points with reoptimize=True",
+    "fit.cubes:named_cubes": "the cubes that a fit is given",
+    "fit.profile:surface": "profiles of a fit's result, tested with it",
     "io.fits_axes:bands_axes": "axes of read_map",
+    "io.fits_region:with_off_regions": "off regions of read_ogip",
+    "io.flux_axes:energy_of": "axis of read_flux_points",
+    "models.covariance:labelled_covariance": "covariance of a fit's result, whose units differ from row to row",
     "io.fits_map:map_array": "read_map",
     "irf.axes:response_array": "builds what read_irf returns",
     "irf.rad_max:rad_max_from_aeff": "needs a point-like response, which the sample has not",
@@ -268,6 +305,8 @@ def labelled_functions() -> list[str]:
 
 def arrays_of(result: Any) -> dict[str, xr.DataArray]:
     """All arrays of a result, data and coordinates, by name."""
+    if isinstance(result, dict):
+        result = list(result.values())
     results = result if isinstance(result, (list, tuple)) else [result]
     arrays: dict[str, xr.DataArray] = {}
     for part in results:

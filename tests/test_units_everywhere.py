@@ -37,6 +37,21 @@ UNITS = {
     "dec": "deg",
     "solid_angle": "sr",
     "aeff": "cm2",
+    "dnde": "TeV-1 s-1 cm-2",
+    "e2dnde": "erg s-1 cm-2",
+    "e2dnde_ul": "erg s-1 cm-2",
+    "ref_dnde": "TeV-1 s-1 cm-2",
+    "ref_flux": "s-1 cm-2",
+    "ref_eflux": "erg s-1 cm-2",
+    "ref_e2dnde": "erg s-1 cm-2",
+    "norm": "",
+    "norm_ul": "",
+    "npred": "",
+    "npred_signal": "",
+    "npred_background": "",
+    "ts": "",
+    "stat": "",
+    "stat_scan": "",
 }
 #: Calls in which a name means something else than in a cube.
 OTHERWISE = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from xgamma.fit.predict import npred_signal
 from xgamma.io.flux_layout import flux_attrs
 from xgamma.io.provenance import provenance
 from xgamma.models.models import Models, as_models
-from xgamma.models.sky_model import SkyModel
+from xgamma.models.sky_model import Model, SkyModel
 
 __all__ = ["flux_points"]
 
@@ -33,8 +33,8 @@ OWN_DIMS = ("region",)
 
 
 def flux_points(
-    cubes: Any,
-    models: Any,
+    cubes: xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset] | Iterable[xr.Dataset],
+    models: Model | Iterable[Model],
     source: str | None = None,
     *,
     energy_edges: Any = None,

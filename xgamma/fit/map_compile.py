@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xgamma.fit.flux import SpectralFlux
 from xgamma.fit.likelihood import CashStatistic, Statistic
 from xgamma.fit.map_background import EnergyFactor, ScaledCounts
-from xgamma.fit.map_cubes import Maps, map_response
+from xgamma.fit.map_cubes import Maps, ResponseAxes, at_row, map_response
 from xgamma.fit.map_dataset import MapDataset
 from xgamma.fit.map_extended import DENSE, ExtendedContribution
 from xgamma.fit.map_irf import EnergyFolding, MapResponse
@@ -38,8 +38,7 @@ class _Row:
     """One map in memory: arrays without the dims of the runs, and its bins that take part."""
 
     maps: Maps
-    place: tuple[int, ...]
-    values: Mapping[str, FloatArray]
+    axes: ResponseAxes
     responses: Mapping[str, FloatArray]
     kept: BoolArray
     bins: KeptBins
@@ -75,13 +74,14 @@ def compile_map(
     list of MapDataset
         One for each run.
     """
-    result = []
+    result, axes = [], ResponseAxes.of(s)
     for place in np.ndindex(*s.shape) if s.shape else [()]:
         number = int(np.ravel_multi_index(place, s.shape)) if place else 0
         own = replace(s, lead=(), shape=(), labels=(s.labels[number],))
-        arrays = {n: v[tuple(0 if v.shape[i] == 1 else k for i, k in enumerate(place))] for n, v in values.items()}
+        arrays = {n: at_row(v, place) for n, v in values.items()}
         kept, statistic = statistic_of(own, arrays)
-        row = _Row(s, place, arrays, responses, kept, KeptBins.of(kept))
+        own_responses = {n: at_row(v, place) for n, v in responses.items()}
+        row = _Row(own, axes, own_responses, kept, KeptBins.of(kept))
         chosen = [m for m in models if s.rows(m)[place]]
         _check_exposure(row, chosen, s.labels[number])
         contributions: list[MapContribution] = []
@@ -99,8 +99,9 @@ def _check_exposure(row: _Row, models: list[Model], label: str) -> None:
     """Complain of an exposure that is not finite where bins take part."""
     if "exposure" not in row.responses or not any(isinstance(m, SkyModel) for m in models):
         return
-    exposure = row.responses["exposure"]
-    own = exposure[tuple(0 if exposure.shape[i] == 1 else k for i, k in enumerate(row.place))]
+    own = row.responses["exposure"]
+    if np.isfinite(own.sum()):
+        return
     bad = ~np.isfinite(own).all(axis=0) & row.kept.any(axis=0)
     if bad.any():
         msg = f"exposure of {label!r} is not finite in {int(bad.sum())} pixels where bins take part; mask them"
@@ -143,11 +144,11 @@ def _contribution(row: _Row, model: Model, parameters: Parameters, label: str) -
         return None
     if isinstance(model, TemplateNPredModel):
         bins = np.nonzero(row.kept)
-        counts = template_counts(model, row.maps)[bins]
+        counts = template_counts(model, row.maps).values[bins]
         factor = EnergyFactor(model.spectral, parameters, _energy(row.maps))
         return ScaledCounts(model.name, factor, counts, bins[0].astype(np.intp))
     assert isinstance(model, SkyModel)
-    response = map_response(row.maps, row.responses, row.place, model)
+    response = map_response(row.axes, row.responses, model, row.maps.grid)
     result = source_contribution(model, parameters, response, row.bins, row.kept)
     with np.errstate(all="ignore"):
         bins, counts = result.signal(parameters.values)

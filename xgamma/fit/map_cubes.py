@@ -15,11 +15,12 @@ from xgamma.coords.sky import SkyGrid, grid_of
 from xgamma.coords.units import to_unit
 from xgamma.fit.cubes import Spectra, axes_of, labels_of
 from xgamma.fit.map_irf import CoarseMap, EnergyDispersion, MapResponse, PointSpread
+from xgamma.fit.response import Axes
 from xgamma.models.background_model import FoVBackgroundModel, TemplateNPredModel
 from xgamma.models.models import Models
-from xgamma.models.sky_model import Model, SkyModel
+from xgamma.models.sky_model import SkyModel
 
-__all__ = ["Maps", "check_map_models", "is_map", "map_response", "maps_of", "response_arrays"]
+__all__ = ["Maps", "ResponseAxes", "at_row", "check_map_models", "is_map", "map_response", "maps_of", "response_arrays"]
 
 FloatArray = NDArray[np.float64]
 
@@ -131,58 +132,91 @@ def response_arrays(s: Maps, names: tuple[str, ...] = tuple(RESPONSES)) -> dict[
     return result
 
 
+@dataclass(frozen=True, eq=False)
+class ResponseAxes:
+    """Axes of the responses of a map: what a task needs beside their arrays.
+
+    Parameters
+    ----------
+    name
+        Name of the cube.
+    axes
+        Bins of measured and true energy.
+    irf_grid
+        Coarse grid, None where there is none.
+    rad, migra
+        Edges of separation in deg and of migration, None where there are none.
+    """
+
+    name: str
+    axes: Axes
+    irf_grid: SkyGrid | None
+    rad: FloatArray | None
+    migra: FloatArray | None
+
+    @classmethod
+    def of(cls, s: Maps) -> ResponseAxes:
+        """Return the axes of a cube."""
+        rad = _edges(axis_of(s.cube, "rad")) if "psf" in s.cube else None
+        migra = _edges(axis_of(s.cube, "migra")) if "edisp" in s.cube and "migra" in s.cube["edisp"].dims else None
+        return cls(s.name, s.axes, s.irf_grid, rad, migra)
+
+
 def map_response(
-    s: Maps,
+    kind: ResponseAxes,
     values: Mapping[str, FloatArray],
-    row: tuple[int, ...],
-    model: Model,
-    *,
-    grid: SkyGrid | None = None,
+    model: SkyModel,
+    grid: SkyGrid,
     exposure_grid: SkyGrid | None = None,
-    irf_grid: SkyGrid | None = None,
+    *,
+    everywhere: bool = True,
 ) -> MapResponse:
     """Return the responses of one map that a model wants.
 
     Parameters
     ----------
-    s
-        The cube.
+    kind
+        Their axes.
     values
-        Arrays of `response_arrays`.
-    row
-        Which map, along the dims in front.
+        Arrays of `response_arrays` for one map, without the dims in front.
     model
         Model, whose ``apply_irf`` chooses.
-    grid, exposure_grid, irf_grid
-        Grids of the arrays; by default those of the cube.
+    grid
+        Grid of the map.
+    exposure_grid
+        That of the exposure, if it is another.
+    everywhere
+        Whether the point spread function is cut off at one radius for all positions.
 
     Raises
     ------
     ValueError
-        If the cube lacks its exposure, or it is not finite.
+        If the cube lacks its exposure.
     """
-    apply = model.apply_irf if isinstance(model, SkyModel) else dict.fromkeys(("exposure", "psf", "edisp"), True)
-    own = {n: v[tuple(0 if v.shape[i] == 1 else k for i, k in enumerate(row))] for n, v in values.items()}
-    if apply["exposure"] and "exposure" not in own:
-        msg = f"{s.name!r} has no 'exposure', which model {model.name!r} needs"
-        raise ValueError(msg)
-    exposure = own["exposure"] if apply["exposure"] else None
-    coarse = s.irf_grid if irf_grid is None else irf_grid
-    weight = own.get("irf_exposure")
+    exposure = None
+    if model.apply_irf["exposure"]:
+        if "exposure" not in values:
+            msg = f"{kind.name!r} has no 'exposure', which model {model.name!r} needs"
+            raise ValueError(msg)
+        exposure = values["exposure"]
+    weight = values.get("irf_exposure")
     psf = edisp = None
-    if apply["psf"] and "psf" in own:
-        edges = _edges(axis_of(s.cube, "rad"))
-        psf = PointSpread(_coarse(own["psf"], coarse, own.get("psf_exposure", weight)), edges)
-    if apply["edisp"] and "edisp" in own:
-        table = _coarse(own["edisp"], coarse, weight)
-        if "migra" in s.cube["edisp"].dims:
-            true = np.sqrt(s.axes.true_low * s.axes.true_high)
-            measured = np.append(s.axes.low, s.axes.high[-1])
-            edisp = EnergyDispersion(table, _edges(axis_of(s.cube, "migra")), true, measured)
-        else:
-            edisp = EnergyDispersion(table)
-    here = s.grid if grid is None else grid
-    return MapResponse(here, s.axes, exposure, here if exposure_grid is None else exposure_grid, psf, edisp)
+    if model.apply_irf["psf"] and "psf" in values:
+        assert kind.rad is not None
+        own = values.get("psf_exposure", weight)
+        psf = PointSpread(_coarse(values["psf"], kind.irf_grid, own), kind.rad, everywhere)
+    if model.apply_irf["edisp"] and "edisp" in values:
+        table = _coarse(values["edisp"], kind.irf_grid, weight)
+        edisp = EnergyDispersion(table)
+        if kind.migra is not None:
+            true = np.sqrt(kind.axes.true_low * kind.axes.true_high)
+            edisp = EnergyDispersion(table, kind.migra, true, np.append(kind.axes.low, kind.axes.high[-1]))
+    return MapResponse(grid, kind.axes, exposure, grid if exposure_grid is None else exposure_grid, psf, edisp)
+
+
+def at_row(values: Any, place: tuple[int, ...]) -> Any:
+    """Return the part of an array that belongs to one map, of arrays that maps share the whole."""
+    return values[tuple(0 if values.shape[i] == 1 else k for i, k in enumerate(place))]
 
 
 def _edges(axis: xr.DataArray) -> FloatArray:
@@ -191,12 +225,11 @@ def _edges(axis: xr.DataArray) -> FloatArray:
 
 
 def _coarse(values: FloatArray, grid: SkyGrid | None, weight: FloatArray | None) -> CoarseMap:
-    values = np.nan_to_num(values)
     if values.ndim == 2 or grid is None:
         return CoarseMap(None, values.reshape(values.shape[0], -1))
     if weight is not None and weight.ndim != 3:
         weight = None
-    return CoarseMap(grid, values, None if weight is None else np.nan_to_num(weight))
+    return CoarseMap(grid, values, weight)
 
 
 def check_map_models(models: Models, maps: list[Maps]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,8 @@ IntArray = NDArray[np.intp]
 
 #: Part of the point spread function inside the radius at which it is cut off.
 CONTAINMENT = 0.999
-#: Pixels of a coarse map whose radial functions are kept.
-KEPT_PIXELS = 64
+#: Neighbourhoods of a coarse map whose radial functions are kept.
+KEPT_PIXELS = 8
 #: Pixels of a coarse map, about, that tell how wide its functions are.
 LOOKED_AT = 100
 
@@ -55,6 +56,14 @@ def _cubic(place: float, number: int) -> tuple[IntArray, FloatArray]:
     return np.clip(np.arange(first - 1, first + 3), 0, number - 1), weights
 
 
+class Blend(NamedTuple):
+    """Pixels (n,) of a coarse map, and their weights (energy_true, n): the sum is 1, or 0 where nothing is seen."""
+
+    rows: IntArray
+    columns: IntArray
+    weight: FloatArray
+
+
 @dataclass(frozen=True, eq=False)
 class CoarseMap:
     """Responses on a coarse grid of the sky, with the exposure as their weight.
@@ -73,56 +82,46 @@ class CoarseMap:
     values: FloatArray
     weight: FloatArray | None = None
 
-    def blend(self, vector: FloatArray) -> list[tuple[int, int, FloatArray]]:
-        """Return the pixels that make the response at an ICRS unit vector.
-
-        Returns
-        -------
-        list of (row, column, weights)
-            Weights for each true energy, shape (energy_true,); their sum is 1, or 0 where there is no response.
-        """
+    def blend(self, vector: FloatArray) -> Blend:
+        """Return the pixels that make the response at an ICRS unit vector, and their weights."""
         number = self.values.shape[0]
+        one = np.zeros(1, np.intp)
         if self.grid is None:
-            return [(0, 0, np.ones(number))]
-        rows, columns = self.grid.shape
+            return Blend(one, one, np.ones((number, 1)))
         y, x = pixel_of(self.grid, vector)
         if not (np.isfinite(y) and np.isfinite(x)):
-            return [(0, 0, np.zeros(number))]
+            return Blend(one, one, np.zeros((number, 1)))
         (iy, wy), (ix, wx) = (
-            _spline(p - r.start, n) for p, r, n in ((y, self.grid.y, rows), (x, self.grid.x, columns))
+            _spline(p - r.start, len(r)) for p, r in ((y, self.grid.y), (x, self.grid.x))
         )
-        parts: dict[tuple[int, int], FloatArray] = {}
-        for row, a in zip(iy.tolist(), wy, strict=True):
-            for column, b in zip(ix.tolist(), wx, strict=True):
-                weight = a * b * (np.ones(number) if self.weight is None else self.weight[:, row, column])
-                parts[row, column] = parts.get((row, column), 0.0) + weight
-        total = sum(parts.values())
+        rows, columns = np.repeat(iy, 3), np.tile(ix, 3)
+        weight = np.repeat(wy, 3) * np.tile(wx, 3) * np.ones((number, 1))
+        if self.weight is not None:
+            weight *= np.nan_to_num(self.weight[:, rows, columns])
+        total = weight.sum(axis=1, keepdims=True)
         if not np.any(total > 0):
             return self._nearest(y, x)
-        scale = np.divide(1.0, total, out=np.zeros(number), where=total > 0)
-        return [(row, column, weight * scale) for (row, column), weight in parts.items()]
+        return Blend(rows, columns, np.divide(weight, total, out=np.zeros_like(weight), where=total > 0))
 
-    def _nearest(self, y: float, x: float) -> list[tuple[int, int, FloatArray]]:
+    def _nearest(self, y: float, x: float) -> Blend:
         """The nearest pixel that has an exposure: of sources whose centre lies outside the field of view."""
         assert self.grid is not None
-        number = self.values.shape[0]
+        number, one = self.values.shape[0], np.zeros(1, np.intp)
         if self.weight is None or not np.any(self.weight > 0):
-            return [(0, 0, np.zeros(number))]
+            return Blend(one, one, np.zeros((number, 1)))
         row, column = np.nonzero((self.weight > 0).any(axis=0))
-        best = int(np.argmin((row + self.grid.y.start - y) ** 2 + (column + self.grid.x.start - x) ** 2))
-        return [(int(row[best]), int(column[best]), np.ones(number))]
+        best = slice(k := int(np.argmin((row + self.grid.y.start - y) ** 2 + (column + self.grid.x.start - x) ** 2)), k + 1)
+        return Blend(row[best], column[best], np.ones((number, 1)))
 
-    def pixel(self, row: int, column: int) -> FloatArray:
-        """Return the response of a pixel, shape (energy_true, ...)."""
-        return self.values if self.grid is None else self.values[:, row, column]
+    def pixels(self, rows: IntArray, columns: IntArray) -> FloatArray:
+        """Return the responses of pixels, shape (energy_true, n, ...); 0 where they are not finite."""
+        found = self.values[:, None] if self.grid is None else self.values[:, rows, columns]
+        return np.nan_to_num(found)
 
     def at(self, vector: FloatArray) -> FloatArray:
         """Return the response at an ICRS unit vector, shape (energy_true, ...)."""
-        result = np.zeros((self.values.shape[0], *self.values.shape[1 if self.grid is None else 3 :]))
-        extra = (None,) * (result.ndim - 1)
-        for row, column, weight in self.blend(vector):
-            result += weight[(slice(None), *extra)] * self.pixel(row, column)
-        return result
+        blend = self.blend(vector)
+        return np.asarray(np.einsum("kp,kp...->k...", blend.weight, self.pixels(blend.rows, blend.columns)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +142,7 @@ class PointSpread:
     table: CoarseMap
     edges: FloatArray
     everywhere: bool = True
-    _known: OrderedDict[tuple[float, int, int], tuple[FloatArray, FloatArray]] = field(
+    _known: OrderedDict[tuple[float, bytes, bytes], FloatArray] = field(
         default_factory=OrderedDict, init=False, repr=False
     )
 
@@ -172,7 +171,7 @@ class PointSpread:
             return table.at(vector)
         rows, columns = table.grid.shape
         step = max(1, int(np.ceil(np.sqrt(rows * columns / LOOKED_AT))))
-        part = table.values[:, step // 2 :: step, step // 2 :: step]
+        part = np.nan_to_num(table.values[:, step // 2 :: step, step // 2 :: step])
         result = part.reshape(-1, part.shape[-1])
         return result if result.any() else table.at(vector)
 
@@ -181,42 +180,42 @@ class PointSpread:
 
         Energies without a function get that of the nearest energy that has one.
         """
-        shape = (self.table.values.shape[0], nodes.radius.size)
-        values, slopes = np.zeros(shape), np.zeros(shape)
-        for row, column, weight in self.table.blend(vector):
-            v, d = self._pixel(nodes, row, column)
-            values += weight[:, None] * v
-            slopes += weight[:, None] * d
+        blend = self.table.blend(vector)
+        both = np.einsum("kp,kpcm->ckm", blend.weight, self._at_pixels(nodes, blend))
+        values, slopes = both
         total = nodes.coefficients(values, slopes) @ nodes.moments()
         filled = np.flatnonzero(total > 0)
         if not filled.size:
             return values, slopes
-        source = filled[np.abs(np.arange(shape[0])[:, None] - filled).argmin(axis=1)]
-        scale = 1.0 / total[source]
-        return values[source] * scale[:, None], slopes[source] * scale[:, None]
+        if filled.size < total.size:
+            source = filled[np.abs(np.arange(total.size)[:, None] - filled).argmin(axis=1)]
+            values, slopes, total = values[source], slopes[source], total[source]
+        scale = 1.0 / total[:, None]
+        return values * scale, slopes * scale
 
-    def _pixel(self, nodes: RadialNodes, row: int, column: int) -> tuple[FloatArray, FloatArray]:
-        key = (nodes.last, row, column)
+    def _at_pixels(self, nodes: RadialNodes, blend: Blend) -> FloatArray:
+        """Values and slopes at the nodes, in the pixels of a blend, shape (energy_true, n, 2, nodes)."""
+        key = (nodes.last, blend.rows.tobytes(), blend.columns.tobytes())
         if key not in self._known:
             while len(self._known) >= KEPT_PIXELS:
                 self._known.popitem(last=False)
-            self._known[key] = _radial(nodes, self.centers, self.table.pixel(row, column))
+            self._known[key] = _radial(nodes, self.centers, self.table.pixels(blend.rows, blend.columns))
         return self._known[key]
 
 
-def _radial(nodes: RadialNodes, centers: FloatArray, table: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Values and slopes at the nodes of functions that are tables at separations."""
+def _radial(nodes: RadialNodes, centers: FloatArray, table: FloatArray) -> FloatArray:
+    """Values and slopes at the nodes of functions that are tables at separations, shape (..., 2, nodes)."""
     inside = nodes.radius.size - 2
-    values = np.zeros((len(table), nodes.radius.size))
-    values[:, 1:-1] = table[:, :inside]
+    values = np.zeros((*table.shape[:-1], nodes.radius.size))
+    values[..., 1:-1] = table[..., :inside]
     # a function is even: a parabola through the first two separations gives its value at 0
     if inside > 1:
         r1, r2 = centers[:2] ** 2
-        rise = (values[:, 1] - values[:, 2]) * r1 / (r2 - r1)
-        values[:, 0] = values[:, 1] + np.clip(rise, 0.0, values[:, 1])
+        rise = (values[..., 1] - values[..., 2]) * r1 / (r2 - r1)
+        values[..., 0] = values[..., 1] + np.clip(rise, 0.0, values[..., 1])
     else:
-        values[:, 0] = table[:, 0]
-    return values, monotone_slopes(nodes.radius, values)
+        values[..., 0] = table[..., 0]
+    return np.stack([values, monotone_slopes(nodes.radius, values)], axis=-2)
 
 
 @dataclass(frozen=True, eq=False)

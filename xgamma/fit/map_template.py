@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from xgamma.coords.bins import axis_of
@@ -38,15 +39,15 @@ def background_shape(model: FoVBackgroundModel | TemplateNPredModel, grid: SkyGr
     return np.nan_to_num(spatial.evaluate(lon, lat, *spatial.values))
 
 
-def template_counts(model: TemplateNPredModel, s: Maps) -> FloatArray:
-    """Return the counts of a template in the bins of a map, shape (energy, y, x); 0 outside of its own map.
+def template_counts(model: TemplateNPredModel, s: Maps) -> xr.Variable:
+    """Return the counts of a template in the bins of a map, dims (energy, y, x), lazy if it is; 0 outside of its own map.
 
     Raises
     ------
     ValueError
         If the template has other energies, or another projection.
     """
-    template = model.map
+    template, dims = model.map, ("energy", "y", "x")
     grid, axis = grid_of(template), axis_of(template, "energy")
     low, high = axis["energy_min"].values, axis["energy_max"].values
     if low.shape != s.axes.low.shape or not np.allclose([low, high], [s.axes.low, s.axes.high], rtol=1e-6):
@@ -55,15 +56,15 @@ def template_counts(model: TemplateNPredModel, s: Maps) -> FloatArray:
     if grid.frame != s.grid.frame:
         msg = f"template {model.name!r} has another projection than {s.name!r}: {grid.frame}, not {s.grid.frame}; reproject it"
         raise ValueError(msg)
-    result = np.zeros(s.bins)
-    slices = []
+    slices, padding = [], []
     for own, other in ((s.grid.y, grid.y), (s.grid.x, grid.x)):
         first, last = max(own.start, other.start), min(own.stop, other.stop)
         if last <= first:
-            return result
-        slices.append((slice(first - own.start, last - own.start), slice(first - other.start, last - other.start)))
-    (here_y, there_y), (here_x, there_x) = slices
-    values = template.transpose("energy", "y", "x").isel(y=there_y, x=there_x).values
-    result[:, here_y, here_x] = np.nan_to_num(values)
+            return xr.Variable(dims, np.zeros(s.bins))
+        padding.append((first - own.start, own.stop - last))
+        slices.append(slice(first - other.start, last - other.start))
+    part = template.variable.transpose(*dims).isel(y=slices[0], x=slices[1])
+    whole = part.astype(float).fillna(0.0).pad(y=padding[0], x=padding[1], constant_values=0.0)
     shape = background_shape(model, s.grid)
-    return result if shape is None else result * shape
+    result: xr.Variable = whole if shape is None else whole * xr.Variable(("y", "x"), shape)
+    return result

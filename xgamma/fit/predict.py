@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from xgamma.coords.units import canonical_attrs, to_unit
 from xgamma.fit.cubes import UNNAMED, Spectra, match_models, spectra_of
+from xgamma.fit.map_cubes import is_map, maps_of
+from xgamma.fit.predict_map import background_of_map, signal_of_map
 from xgamma.fit.response import Axes, intersections
 from xgamma.kernels.stats import wstat_background
-from xgamma.models.models import as_models
+from xgamma.models.models import Models, as_models
 from xgamma.models.sky_model import Model, SkyModel
 
 __all__ = ["npred", "npred_background", "npred_signal"]
@@ -22,12 +24,12 @@ FloatArray = NDArray[np.float64]
 
 
 def npred(cube: xr.Dataset, models: Model | Iterable[Model] = (), *, name: str | None = None) -> xr.DataArray:
-    """Predict the counts of a cube: those of the models and of the background.
+    """Predict the counts of a cube: those of the models and of the background, on maps no less than 0.
 
     Parameters
     ----------
     cube
-        Cube of spectra.
+        Cube of spectra or maps.
     models
         Models, or one; none for the background alone.
     name
@@ -60,7 +62,11 @@ def npred(cube: xr.Dataset, models: Model | Iterable[Model] = (), *, name: str |
     array([11.])
     """
     signal = npred_signal(cube, models, name=name)
-    return _labelled(signal.variable + _background(cube, signal.variable), cube, "npred", "Predicted counts")
+    chosen = as_models(models)
+    total = signal.variable + _background(cube, signal.variable, chosen, _name(cube, name))
+    if is_map(cube):
+        total = np.maximum(total, 0.0)
+    return _labelled(total, cube, "npred", "Predicted counts")
 
 
 def npred_signal(cube: xr.Dataset, models: Model | Iterable[Model], *, name: str | None = None) -> xr.DataArray:
@@ -69,7 +75,7 @@ def npred_signal(cube: xr.Dataset, models: Model | Iterable[Model], *, name: str
     Parameters
     ----------
     cube
-        Cube of spectra: ``counts``, ``exposure``, and ``edisp`` where energies are not exact.
+        Cube of spectra or maps: ``counts``, ``exposure``, ``edisp`` where energies are not exact, and for maps ``psf``.
     models
         Models, or one.
     name
@@ -96,6 +102,11 @@ def npred_signal(cube: xr.Dataset, models: Model | Iterable[Model], *, name: str
     true energy; measured bins that reach beyond all true energies are NaN. A source with a position is taken to lie
     inside the region with all of its flux: how much of it the region contains is part of the exposure.
 
+    On maps the point spread function of a point source is integrated over each pixel at the source's true position, and
+    an extended model over pixels before it is convolved. The function is cut off where it holds 99.9 % at its broadest
+    energy, and integrates to 1. A source may lie on the edge of a map or outside: what of it the map does not show is
+    lost, and the exposure beyond the map is that of its edge.
+
     Examples
     --------
     >>> from xgamma.coords.bins import energy_axis, rename_axis
@@ -107,8 +118,12 @@ def npred_signal(cube: xr.Dataset, models: Model | Iterable[Model], *, name: str
     >>> npred_signal(cube, SkyModel(PowerLawSpectralModel(index=2, amplitude="1e-12 cm-2 s-1 TeV-1"))).values
     array([9.])
     """
-    spectra = spectra_of(str(cube.attrs.get("name", UNNAMED)) if name is None else name, cube)
-    sources = match_models(as_models(models), [spectra])
+    chosen, own = as_models(models), _name(cube, name)
+    if is_map(cube):
+        match_models(chosen, [], [maps_of(own, cube)])
+        return _labelled(signal_of_map(own, cube, chosen), cube, "npred_signal", "Predicted counts of sources")
+    spectra = spectra_of(own, cube)
+    sources = match_models(chosen, [spectra])
     parts = [part for model in sources if (part := _predict(spectra, model)) is not None]
     counts = cube["counts"].variable
     total = reduce(lambda a, b: a + b, parts) if parts else xr.zeros_like(counts, dtype=float)
@@ -125,7 +140,7 @@ def npred_background(
     Parameters
     ----------
     cube
-        Cube of spectra.
+        Cube of spectra or maps.
     models
         Models, or one; for a cube with a background model they do not matter.
     name
@@ -154,7 +169,7 @@ def npred_background(
     array([2.88160794])
     """
     signal = npred_signal(cube, models, name=name)
-    result = _background(cube, signal.variable) + 0.0 * cube["counts"].variable
+    result = _background(cube, signal.variable, as_models(models), _name(cube, name)) + 0.0 * cube["counts"].variable
     return _labelled(result, cube, "npred_background", "Predicted background")
 
 
@@ -165,8 +180,14 @@ def _labelled(values: xr.Variable, cube: xr.Dataset, name: str, label: str) -> x
     return result
 
 
-def _background(cube: xr.Dataset, signal: xr.Variable) -> xr.Variable:
+def _name(cube: xr.Dataset, name: str | None) -> str:
+    return str(cube.attrs.get("name", UNNAMED)) if name is None else name
+
+
+def _background(cube: xr.Dataset, signal: xr.Variable, models: Models, name: str) -> xr.Variable:
     if "counts_off" not in cube:
+        if is_map(cube):
+            return background_of_map(name, cube, models)
         return (
             cube["background"].variable if "background" in cube else xr.zeros_like(cube["counts"].variable, dtype=float)
         )

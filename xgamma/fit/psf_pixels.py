@@ -27,7 +27,7 @@ IntArray = NDArray[np.intp]
 #: Points along a side of a pixel, outside the core: one panel of two.
 POINTS = 2
 #: Points along a side for each ratio of pixel to width of the narrowest function, and their largest number.
-FINE, FINEST = 2.4, 24
+FINE, FINEST = 3.0, 24
 #: Pixels from the source where the core begins to fade, and where it ends.
 FADE, END = 3.0, 6.0
 #: Pixels by which a source may move before the pixels around it are looked up again.

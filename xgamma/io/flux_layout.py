@@ -37,6 +37,7 @@ COMMON = {
     "sqrt_ts": "Significance",
     "npred": "Predicted counts",
     "npred_excess": "Predicted signal counts",
+    "npred_background": "Predicted background counts",
     "stat": "Fit statistic",
     "stat_null": "Fit statistic without signal",
     "stat_scan": "Profile of the fit statistic",
@@ -52,7 +53,8 @@ COMMON = {
 }
 FLAGS = ("is_ul", "success")
 #: Dimension behind the bins for variables that may be vectors in a cell of a table.
-VECTORS = {"npred": "dataset", "npred_excess": "dataset", "counts": "dataset", "stat_scan": "scan", "norm_scan": "scan"}
+VECTORS = dict.fromkeys(("npred", "npred_excess", "npred_background", "counts"), "dataset")
+VECTORS |= {"stat_scan": "scan", "norm_scan": "scan"}
 #: Significance below which a point is shown as an upper limit.
 THRESHOLD = 2.0
 

@@ -57,6 +57,8 @@ def flux_points_table(points: xr.Dataset, format: str | None = None) -> Table:  
     """
     sed_type = sed_type_of(points)
     layout = _layout(points, format)
+    # all at once: columns one by one would read and solve everything again for each of them
+    points = points.compute()
     outer = LAYOUTS[layout]
     table = Table()
     table.meta.update(_meta(points, sed_type))

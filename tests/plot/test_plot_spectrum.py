@@ -51,6 +51,11 @@ def test_excess_beside_its_model():
     assert 10 ** (1 / 3) > low > 1.5
     assert 100 < high < 130
     assert ax.get_yscale() == "log"
+    # a background above the excess is not cut off
+    cube["counts_off"] *= 100
+    top = xg.plot_spectrum(cube, MODEL)[0].get_ylim()[1]
+    assert top > 100 * float((off / 5).max())
+    cube["counts_off"] /= 100
     # residuals: the signed root of what the statistic has above its minimum, by brute force over the signal
     signal = xg.npred_signal(cube, MODEL).sum("obs").values[1:]
     alpha = np.full(5, 0.2)
@@ -188,8 +193,8 @@ def test_off_regions_lie_where_they_are():
     for values, (low, high) in ((x, ax.get_xlim()), (y, ax.get_ylim())):
         assert low < values.min() < values.max() < high
         assert np.ptp(values) > 0.6 * (high - low)
-    crosses = [line for line in ax.lines if line.get_marker() == "+"]
-    assert len(crosses) == 3
+    stars = [line for line in ax.lines if line.get_marker() == "*"]
+    assert len(stars) == 3
     ax.figure.canvas.draw()
 
 
@@ -198,7 +203,7 @@ def test_off_regions_of_one_run_of_several_regions_and_on_given_axes():
     ax = xg.plot_off_regions(one, pointings=False)
     assert ax.get_legend() is None
     assert len(ax.patches) == 2
-    assert not [line for line in ax.lines if line.get_marker() == "+"]
+    assert not [line for line in ax.lines if line.get_marker() == "*"]
     regions = ["icrs;circle(83.63, 22.01, 0.11)", "icrs;circle(84.16, 22.51, 0.11)"]
     two = xr.Dataset(coords={"obs": [7], "region": regions})
     two = two.assign_coords(off_regions=(("obs", "region"), np.array([["\n".join(OFF[:2]), OFF[2]]], dtype=object)))

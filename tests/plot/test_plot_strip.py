@@ -104,7 +104,7 @@ def test_lazy_maps_are_computed_once():
     assert sorted(calls) == [(8, 30)] * 4
 
 
-@pytest.mark.parametrize("rows", [0, 2.5, 1000])
+@pytest.mark.parametrize("rows", [0, 2.5, 1000, "a", True])
 def test_words(rows):
     with pytest.raises(ValueError, match="must be a whole number between 1 and the 120 pixels"):
         plot_strip(plane(), rows)

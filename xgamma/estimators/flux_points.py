@@ -120,7 +120,9 @@ def flux_points(
     target = _source(chosen, source)
     named = named_cubes(cubes)
     spectra = [spectra_of(name, cube, len(named) == 1) for name, cube in named.items()]
-    groups = [energy_groups(s.cube, energy_edges) for s in spectra]
+    groups = []
+    for s in spectra:  # no comprehension: a warning names the line that called us
+        groups.append(energy_groups(s.cube, energy_edges))  # noqa: PERF401
     axis = _common_axis(spectra, [a for _, a in groups])
     settings = NormSettings(
         selection=_selection(selection),

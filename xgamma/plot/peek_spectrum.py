@@ -134,16 +134,16 @@ def _draw_exposure(exposure: xr.DataArray, ax: Axes | None) -> Axes:
     if 1 < len(curves) <= MANY_CURVES:
         for name, curve in zip(names, curves, strict=True):
             ax.plot(center, np.where(curve > 0, curve, np.nan), linewidth=1.1, label=name)
-    total = curves.sum(axis=0)
-    if len(curves) == 1 or "region" not in others:
+    total = curves.sum(axis=0) if len(curves) == 1 or "region" not in others else None
+    if total is not None:
         # of regions that lie apart, the sum has no meaning
         label = "Sum" if len(curves) > 1 else names[0]
         ax.plot(center, np.where(total > 0, total, np.nan), color="0.1", linewidth=1.8, label=label)
-    top = float(np.nanmax(curves, initial=0.0))
+    top = float(np.nanmax(curves if total is None else total, initial=0.0))
     ax.set(xscale="log", xlabel=axis_label("True energy", "TeV"), ylabel=axis_label("Exposure", "m2 s"))
     if top > 0:
         ax.set_yscale("log", nonpositive="mask")
-        ax.set_ylim(max(float(curves[curves > 0].min()) / 1.5, top / 1e6), 2.0 * float(total.max()))
+        ax.set_ylim(max(float(curves[curves > 0].min()) / 1.5, top / 1e6), 2.0 * top)
     ax.grid(alpha=0.3)
     if 1 < len(curves) <= MANY_CURVES:
         ax.legend(fontsize="small")

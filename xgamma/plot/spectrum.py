@@ -171,7 +171,7 @@ def _draw_excess(ax: Axes, edges: FloatArray, numbers: dict[str, FloatArray], pa
     if limited.any():
         _draw_limits(ax, edges, limit, limited)
     ax.set_ylabel("Counts per bin")
-    _log_counts(ax, np.concatenate([excess[seen], limit[limited], signal[shown]]))
+    _log_counts(ax, np.concatenate([excess[seen], limit[limited], signal[shown]]), numbers["background"][shown])
     ax.legend(fontsize="small")
 
 
@@ -195,11 +195,11 @@ def _draw_limits(ax: Axes, edges: FloatArray, limit: FloatArray, limited: NDArra
     )  # fmt: skip
 
 
-def _log_counts(ax: Axes, heights: FloatArray) -> None:
-    """Make y a logarithm that holds what is shown, not more than five decades of it."""
+def _log_counts(ax: Axes, heights: FloatArray, more: FloatArray | None = None) -> None:
+    """Make y a logarithm that holds what is shown, not more than five decades of it; of `more` its highest alone."""
     positive = heights[np.isfinite(heights) & (heights > 0)]
     if positive.size:
-        top = float(positive.max())
+        top = float(max(positive.max(), np.max(positive if more is None else more, initial=0.0)))
         ax.set_yscale("log", nonpositive="clip")
         ax.set_ylim(max(0.3 * float(positive.min()), 1e-5 * top), 3.0 * top)
 
@@ -284,7 +284,7 @@ def plot_off_regions(
     legend
         Name the runs by their colours.
     pointings
-        Mark where the runs pointed, with a cross.
+        Mark where the runs pointed, with a star.
 
     Returns
     -------
@@ -328,7 +328,7 @@ def plot_off_regions(
         for artist in artists:
             artist.set_path_effects([])  # rims are for dark maps; many thin circles are clearer without
         if pointings and place is not None:
-            ax.plot(*place, "+", color=color, markersize=9, transform=ax.get_transform("icrs"))
+            ax.plot(*place, "*", color=color, markersize=8, transform=ax.get_transform("icrs"))
         ax.plot([], [], color=color, linewidth=2.0, label=f"{name} ({len(off[name])})")
     plot_regions(on, ax, color="black", linewidth=1.8, labels=False)
     if legend and "obs" in cube.dims and len(runs) <= 3 * len(LINES):

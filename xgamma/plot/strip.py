@@ -102,7 +102,7 @@ def _number_of_rows(image: xr.DataArray, rows: int | None) -> int:
     ny, nx = image.shape
     if rows is None:
         return int(np.clip(round(np.sqrt(nx / ny / RATIO)), 1, nx))
-    if int(rows) != rows or not 1 <= rows <= nx:
+    if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or not 1 <= rows <= nx:
         msg = f"rows={rows!r} must be a whole number between 1 and the {nx} pixels of the map along x"
         raise ValueError(msg)
     # so many pixels a row may leave none for the last: 7 in 4 rows are 2 + 2 + 2 + 1, 9 in 6 are 5 rows of 2

@@ -96,3 +96,23 @@ def test_a_file_that_vanishes_later_leaves_no_trace_of_its_run(grid, store, tmp_
 def test_options_are_checked(grid, tmp_path):
     with pytest.raises(ValueError, match="on_fault"):
         write_survey([], grid, tmp_path / "a.zarr", on_fault="ignore")
+    runs = xg.open_store(sample_path("survey")).observations
+    for dtype, words in {"int8": "cannot hold maps", "foo": "not a type of numbers", bool: "cannot hold maps"}.items():
+        with pytest.raises(ValueError, match=words):
+            write_survey(runs, grid, tmp_path / "a.zarr", dtype=dtype, **OPTIONS)
+    for dry_run in (True, False):
+        with pytest.raises(ValueError, match="the sum of its runs; stack=False keeps them apart"):
+            write_survey(runs, grid, tmp_path / "a.zarr", stack=False, dry_run=dry_run, **OPTIONS)
+        for place in (None, "", 3):
+            with pytest.raises(TypeError, match=r"is no place for a store; give a folder or a URL"):
+                write_survey(runs, grid, place, dry_run=dry_run, **OPTIONS)
+    with pytest.raises(TypeError, match="must be runs of a store"):
+        write_survey("runs", grid, tmp_path / "a.zarr", **OPTIONS)
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_a_single_run_is_a_survey_of_one(grid, tmp_path):
+    run = xg.open_store(sample_path("survey")).observations[0]
+    assert write_survey(run, grid, tmp_path / "a.zarr", dry_run=True, stack=True, **OPTIONS).n_runs == 1
+    assert write_survey(run, grid, tmp_path / "a.zarr", **OPTIONS).n_written > 0
+    assert_same(tmp_path / "a.zarr", xg.reduce([run], grid, **OPTIONS))

@@ -136,8 +136,14 @@ def test_the_time_is_that_of_a_pair_times_their_number(runs, survey_grid):
     expected = (plan.n_pairs * plan.seconds_per_pair + plan.n_tasks * 1e-3) / plan.n_threads
     assert plan.seconds == pytest.approx(expected, abs=1e-3)
     assert "ms a pair" in str(plan)
-    with pytest.raises(ValueError, match="calibrate=-1"):
-        plan_survey(runs, survey_grid, calibrate=-1, **OPTIONS)
+    for number in (-1, 2.5, "2", True):
+        with pytest.raises(ValueError, match=f"calibrate={number!r} must be a whole number of runs"):
+            plan_survey(runs, survey_grid, calibrate=number, **OPTIONS)
+    for radius in ("-1 deg", "0 deg"):
+        with pytest.raises(ValueError, match=r"kernel_radius=.* must be one positive angle"):
+            plan_survey(runs, survey_grid, kernel_radius=radius, **OPTIONS)
+    with pytest.raises(ValueError, match="dtype='int8' cannot hold maps"):
+        plan_survey(runs, survey_grid, dtype="int8", **OPTIONS)
 
 
 def test_warnings_in_words(runs, survey_grid, monkeypatch):

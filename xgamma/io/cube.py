@@ -14,7 +14,7 @@ import xarray as xr
 from xgamma.coords.sky import PREFIXES, decode, encode, grid_of, has_sky
 from xgamma.io.atomic import atomic_path, check_target
 from xgamma.io.attrs import decode_attrs, encode_attrs
-from xgamma.io.encoding import common_chunks, is_table, netcdf_encoding, regular_chunks, zarr_encoding
+from xgamma.io.encoding import common_chunks, float_type, is_table, netcdf_encoding, regular_chunks, zarr_encoding
 from xgamma.io.fits_file import expand_path
 from xgamma.io.location import Location, is_url
 
@@ -93,6 +93,7 @@ def to_zarr(
     >>> open_cube("grid.zarr").identical(grid)
     True
     """
+    dtype = float_type(dtype)
     if resume or update:
         from xgamma.io.resume import write_resumable
 
@@ -161,7 +162,7 @@ def to_netcdf(
     """
     target = check_target(path, overwrite)
     dataset = prepare(cube)
-    encoding = netcdf_encoding(dataset, dtype)
+    encoding = netcdf_encoding(dataset, float_type(dtype))
     with atomic_path(target, overwrite) as temporary:
         dataset.to_netcdf(temporary, mode="w", format="NETCDF4", engine="netcdf4", encoding=encoding)
     return target

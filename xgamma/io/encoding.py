@@ -8,10 +8,36 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-__all__ = ["is_table", "netcdf_encoding", "regular_chunks", "zarr_encoding"]
+__all__ = ["float_type", "is_table", "netcdf_encoding", "regular_chunks", "zarr_encoding"]
 
 #: Largest chunk on disk of arrays that have no chunks in memory, by dimension; others are not divided.
 CHUNKS = {"obs": 1, "region": 256, "time": 64, "y": 256, "x": 256, "irf_y": 64, "irf_x": 64}
+
+
+def float_type(dtype: Any) -> np.dtype[Any] | None:
+    """Return the type in which maps are written, None for the one that they have.
+
+    Raises
+    ------
+    ValueError
+        If it is no type of floating-point numbers: whole numbers would cut fluxes and responses to nothing.
+
+    Examples
+    --------
+    >>> float_type("float32")
+    dtype('float32')
+    """
+    if dtype is None:
+        return None
+    try:
+        result = np.dtype(dtype)
+    except TypeError as error:
+        msg = f"dtype={dtype!r} is not a type of numbers; give 'float32', 'float64', or None"
+        raise ValueError(msg) from error
+    if result.kind != "f":
+        msg = f"dtype={dtype!r} cannot hold maps, which are not whole numbers; give 'float32', 'float64', or None"
+        raise ValueError(msg)
+    return result
 
 
 def is_table(variable: xr.Variable) -> bool:

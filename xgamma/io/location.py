@@ -43,9 +43,14 @@ class Location:
 
         Raises
         ------
+        TypeError
+            If it is no path.
         ValueError
             If there are options for a folder.
         """
+        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+            msg = f"{path!r} is no place for a store; give a folder or a URL, for example 'survey.zarr'"
+            raise TypeError(msg)
         text = os.fspath(path)
         if is_url(text):
             return cls(text.rstrip("/"), dict(options) if options else None)

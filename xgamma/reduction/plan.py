@@ -16,10 +16,11 @@ from xgamma.coords.units import to_value
 from xgamma.dl3.observation import Observation
 from xgamma.dl3.store import Observations
 from xgamma.io.cube import prepare
-from xgamma.io.encoding import common_chunks, narrow, regular_chunks
+from xgamma.io.encoding import common_chunks, float_type, narrow, regular_chunks
 from xgamma.io.pieces import Piece, lazy_arrays, pieces_of
 from xgamma.io.progress import current_client
-from xgamma.reduction.survey import reduce
+from xgamma.reduction.settings import positive_angle
+from xgamma.reduction.survey import reduce, runs_of
 
 __all__ = ["SurveyPlan", "plan_survey"]
 
@@ -147,7 +148,7 @@ def plan_survey(
     Raises
     ------
     ValueError
-        As `reduce`; also if `calibrate` is negative.
+        As `reduce`; also if `calibrate` is no number of runs, or `dtype` no type of floats.
 
     Notes
     -----
@@ -166,9 +167,13 @@ def plan_survey(
     >>> plan.n_runs, plan.n_tiles, plan.n_pieces
     (12, 4, 5)
     """
-    if calibrate < 0:
-        msg = f"calibrate={calibrate!r} must be a number of runs, 0 for none"
+    if isinstance(calibrate, bool) or not isinstance(calibrate, (int, np.integer)) or calibrate < 0:
+        msg = f"calibrate={calibrate!r} must be a whole number of runs, 0 for none"
         raise ValueError(msg)
+    if kernel_radius is not None:
+        positive_angle(kernel_radius, "kernel_radius")
+    dtype = float_type(dtype)
+    observations = runs_of(observations)
     cube = reduce(observations, grid, **options)
     dataset, pieces = _pieces(cube)
     sky = [p for p in pieces if p.name.startswith("sky")]

@@ -14,9 +14,11 @@ import xarray as xr
 from xgamma.dl3.observation import Observation
 from xgamma.dl3.store import Observations
 from xgamma.io.cube import to_zarr
+from xgamma.io.encoding import float_type
+from xgamma.io.location import Location
 from xgamma.io.resume import Written
 from xgamma.reduction.plan import SurveyPlan, plan_survey
-from xgamma.reduction.survey import reduce
+from xgamma.reduction.survey import reduce, runs_of
 
 __all__ = ["write_survey"]
 
@@ -64,7 +66,7 @@ def write_survey(
     Raises
     ------
     ValueError
-        As `reduce` and `to_zarr`; also if no run is left.
+        As `reduce` and `to_zarr`; also if no run is left, or runs are to be kept apart (``stack=False``).
     OSError
         If a run cannot be read and `on_fault` is ``"raise"``: the message names run and file, the attribute
         ``faults`` all runs that were found.
@@ -87,9 +89,14 @@ def write_survey(
     if on_fault not in ("raise", "leave out"):
         msg = f"on_fault={on_fault!r} must be 'raise' or 'leave out'"
         raise ValueError(msg)
+    if not options.pop("stack", True):
+        msg = "a survey is the sum of its runs; stack=False keeps them apart: xgamma.reduce(..., stack=False)"
+        raise ValueError(msg)
+    Location.of(store, storage_options)
+    dtype = float_type(dtype)
     if dry_run:
         return plan_survey(observations, grid, dtype=dtype, **options)
-    runs = list(observations)
+    runs = runs_of(observations)
     missing: dict[str, str] = {}
     # an earlier call may have left other runs out
     again = update or on_fault == "leave out"

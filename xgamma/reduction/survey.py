@@ -22,7 +22,7 @@ from xgamma.reduction.settings import DEFAULT_SELECTION, ReduceSettings, reduce_
 from xgamma.reduction.spectrum import reduce_to_spectra
 from xgamma.reduction.spectrum_settings import is_region_grid
 
-__all__ = ["reduce"]
+__all__ = ["reduce", "runs_of"]
 
 #: Bytes of one variable in one tile that automatic chunks aim at.
 TILE_BYTES = 64 * 2**20
@@ -153,7 +153,7 @@ def reduce(
     if not isinstance(grid, xr.Dataset):
         msg = f"grid={grid!r} must be a grid from xgamma.sky_grid"
         raise TypeError(msg)
-    given = _runs(observations)
+    given = runs_of(observations)
     if is_region_grid(grid):
         return reduce_to_spectra(
             given,
@@ -226,8 +226,14 @@ def _prepare(
     return prepared
 
 
-def _runs(observations: Any) -> list[Observation]:
-    """Return what was given as a list of runs."""
+def runs_of(observations: Any) -> list[Observation]:
+    """Return what was given as a list of runs: a single one, or any number of them.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
     runs = [observations] if isinstance(observations, Observation) else observations
     if isinstance(runs, (str, bytes)) or not isinstance(runs, Iterable):
         msg = f"observations={observations!r} must be runs of a store: xgamma.open_store(path).select(...)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import astropy.units as u
 import dask
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_numbers_are_those_of_the_functions(done):
     assert result.fit.n_bins == int((cube.mask_fit & cube.mask_safe).sum()) < cube.sizes["energy"]
     np.testing.assert_allclose(values(result.fit.models), values(expected.models), rtol=1e-6)
     points = xg.flux_points(
-        cube, expected.models, "source", energy_edges=cube.energy_min.values[1:8:2], selection="all"
+        cube, expected.models, "source", energy_edges=cube.energy_min.values[1:8:2] * u.TeV, selection="all"
     )
     np.testing.assert_allclose(result.flux_points.norm, points.norm, rtol=1e-5)
     np.testing.assert_allclose(result.flux_points.norm_ul, points.norm_ul, rtol=1e-5)

@@ -15,6 +15,7 @@ from dask.base import tokenize
 
 from xgamma.background.fov_model import FoVTask, fov_task
 from xgamma.background.ring import exclusion_on
+from xgamma.coords.bins import axis_of
 from xgamma.coords.regions import as_regions, to_ds9
 from xgamma.coords.sky import grid_of, has_sky
 from xgamma.coords.units import canonical_attrs
@@ -220,7 +221,7 @@ def _solved(
     cube: xr.Dataset, arrays: Sequence[xr.DataArray], lead: list[str], core: list[str], task: FoVTask
 ) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
     """Factor for each energy, and the numbers of each run."""
-    energy = cube["energy"].values
+    energy = axis_of(cube, "energy").values
     labels = cube["obs"].astype(str) if "obs" in lead and "obs" in cube.coords else xr.DataArray("")
     plain = [a.variable for a in arrays]
     plain = [a.chunk(dict.fromkeys(core, -1)) if a.chunks is not None else a for a in plain]

@@ -24,6 +24,9 @@ from xgamma.io.progress import compute_pieces
 
 __all__ = ["Written", "write_resumable"]
 
+#: Dims along which a store may have other labels when it is written again.
+RUNS = ("obs", "run")
+
 
 @dataclass(frozen=True)
 class Written:
@@ -140,11 +143,11 @@ def _manifest(dataset: xr.Dataset, pieces: Sequence[Piece], dtype: Any) -> dict[
     variables = {
         name: {"dims": list(map(str, dataset[name].dims)), "chunks": [int(c[0]) for c in array.chunks]}
         for name, array in lazy_arrays(dataset).items()
-        if not {"gti", "obs"} & set(map(str, dataset[name].dims))
+        if not {"gti", *RUNS} & set(map(str, dataset[name].dims))
     }
     return {
         "format": FORMAT,
-        "axes": {n: h for n, h in axes.items() if n != "obs"},
+        "axes": {n: h for n, h in axes.items() if n not in RUNS},
         "variables": variables,
         "dtype": str(dtype),
         "settings": str(dataset.attrs.get("settings", "")),
@@ -251,6 +254,7 @@ def _reopen(
     # on a first call and after a plain stop nothing has to be forgotten
     if _read_manifest(place) != manifest or any(markers[n].any() for n in again if n in markers):
         _write_manifest(place, manifest, {n: m for n, m in markers.items() if n not in again and m.any()})
+    _write_runs(dataset, place, root)
     changed = [n for n in lazy_arrays(dataset) if n not in root or root[n].shape != dataset[n].shape]
     if changed:
         for name in changed:
@@ -268,6 +272,17 @@ def _reopen(
             compute=False,
             **place.arguments,
         )
+
+
+def _write_runs(dataset: xr.Dataset, place: Location, root: Any) -> None:
+    """Put other labels of runs in place of those that a store was begun with."""
+    if "run" not in dataset.coords or ("run" in root and np.array_equal(root["run"][:], dataset["run"].values)):
+        return
+    for name in ["run", *(n for n in lazy_arrays(dataset) if "run" in dataset[n].dims)]:
+        if name in root:
+            del root[name]
+    labels = xr.Dataset(coords={"run": dataset["run"].variable}, attrs=root.attrs.asdict())
+    labels.to_zarr(place.text, mode="a", zarr_format=3, consolidated=False, **place.arguments)
 
 
 def _finish(dataset: xr.Dataset, place: Location, pieces: Iterable[Piece], lock: Lock) -> None:

@@ -12,6 +12,7 @@ import xarray as xr
 from astropy.table import Table
 from scipy.stats import norm as normal
 
+from xgamma.coords.bins import bin_axis
 from xgamma.io.attrs import from_json
 from xgamma.io.fits_cube import read_gti_hdu
 from xgamma.io.fits_extras import ATTRS_HDU
@@ -36,6 +37,8 @@ __all__ = ["LAYOUTS", "flux_points_from_table", "read_flux_points"]
 LAYOUTS = {"gadf-sed": None, "profile": "region", "lightcurve": "time", "binned-time-series": "time"}
 #: Entry of a table's `meta` with what the layouts have no place for, as JSON.
 EXTRA = "xgamma"
+#: Difference in seconds of times that are the same.
+TIME_ATOL = 1e-4
 
 
 def read_flux_points(
@@ -324,4 +327,17 @@ def _with_extra(points: xr.Dataset, extra: Mapping[str, Any]) -> xr.Dataset:
         for name, item in extra.get("coords", {}).items()
         if all(d in points.sizes and points.sizes[d] == len(item["values"]) for d in item["dims"])
     }
-    return points.assign_coords(coords)
+    return _exact_times(points, extra.get("seconds", {})).assign_coords(coords)
+
+
+def _exact_times(points: xr.Dataset, seconds: Mapping[str, Any]) -> xr.Dataset:
+    """Put back times that the columns hold to a microsecond, where the rows are still those that were written."""
+    names = ("time_min", "time_max", "time")
+    exact = {n: np.array(seconds.get(n, [])) for n in names}
+    if not all(exact[n].shape == points[n].shape for n in names if n in points.coords) or "time" not in points.dims:
+        return points
+    if not all(np.allclose(exact[n], points[n].values, rtol=0, atol=TIME_ATOL) for n in names):
+        return points
+    attrs = points["time"].attrs
+    axis = bin_axis("time", exact["time_min"], exact["time_max"], "s", "lin", exact["time"], attrs.get("long_name"))
+    return points.drop_vars(names).assign_coords(axis.coords)

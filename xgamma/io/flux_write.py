@@ -171,7 +171,11 @@ def _meta(points: xr.Dataset, sed_type: str) -> dict[str, Any]:
     n_sigma_ul = points.attrs.get("n_sigma_ul")
     if n_sigma_ul is not None:
         meta["UL_CONF"] = round(float(1.0 - 2.0 * normal.sf(n_sigma_ul)), 7)
-    meta[EXTRA] = to_json({"attrs": {str(k): v for k, v in points.attrs.items()}, "coords": _labels(points)}, "attrs")
+    extra: dict[str, Any] = {"attrs": {str(k): v for k, v in points.attrs.items()}, "coords": _labels(points)}
+    if "time" in points.dims:
+        # a Julian date in a column is a microsecond wide
+        extra["seconds"] = {n: points[n].values.tolist() for n in ("time_min", "time_max", "time")}
+    meta[EXTRA] = to_json(extra, "attrs")
     return meta
 
 

@@ -86,6 +86,8 @@ if TYPE_CHECKING:
     from xgamma.models.sky_model import SkyModel
     from xgamma.models.template import TemplateNDSpectralModel, TemplateSpectralModel
     from xgamma.plot.distribution import plot_significance_distribution
+    from xgamma.plot.fit import plot_contour, plot_profile
+    from xgamma.plot.peek_spectrum import plot_edisp_matrix, plot_exposure
     from xgamma.plot.sed import plot_sed, plot_spectral_model
     from xgamma.plot.sky import plot_map, plot_mask, plot_panels
     from xgamma.plot.spectrum import plot_off_regions, plot_spectrum
@@ -171,10 +173,14 @@ _NAMES = {
     "open_cube": "io.cube",
     "open_store": "dl3.store",
     "plan_survey": "reduction.plan",
+    "plot_contour": "plot.fit",
+    "plot_edisp_matrix": "plot.peek_spectrum",
+    "plot_exposure": "plot.peek_spectrum",
     "plot_map": "plot.sky",
     "plot_mask": "plot.sky",
     "plot_off_regions": "plot.spectrum",
     "plot_panels": "plot.sky",
+    "plot_profile": "plot.fit",
     "plot_sed": "plot.sed",
     "plot_significance_distribution": "plot.distribution",
     "plot_spectral_model": "plot.sed",
@@ -279,10 +285,14 @@ __all__ = [
     "open_cube",
     "open_store",
     "plan_survey",
+    "plot_contour",
+    "plot_edisp_matrix",
+    "plot_exposure",
     "plot_map",
     "plot_mask",
     "plot_off_regions",
     "plot_panels",
+    "plot_profile",
     "plot_sed",
     "plot_significance_distribution",
     "plot_spectral_model",

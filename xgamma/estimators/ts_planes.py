@@ -155,8 +155,13 @@ def ts_of_window(arrays: Mapping[str, xr.Variable], window: Window, settings: Ma
                 for part in _parts(arrays, window, settings, number, (zone_y, zone_x), (rows, columns))
             ]
             place = (slice(top - y.start, bottom - y.start), slice(left - x.start, right - x.start))
+            where = None
+            if "where" in arrays:
+                where = np.asarray(arrays["where"].values[tuple(slice(r.start - s.first, r.stop - s.first) for r, s in ((rows, y), (columns, x)))])
+                if not where.any():
+                    continue
             for group in range(settings.n_groups):
-                maps = _fit(parts, group, (rows.inner, columns.inner), settings)
+                maps = _fit(parts, group, (rows.inner, columns.inner), settings, where)
                 for name, result in zip(settings.fit.names, results, strict=True):
                     result[(group, *place)] = maps[name]
     return results
@@ -167,7 +172,11 @@ def _reach(start: int, stop: int, span: Span, half: int) -> Span:
 
 
 def _fit(
-    parts: list[_Part], group: int, inner: tuple[slice, slice], settings: MapSettings
+    parts: list[_Part],
+    group: int,
+    inner: tuple[slice, slice],
+    settings: MapSettings,
+    where: NDArray[np.bool_] | None,
 ) -> Mapping[str, FloatArray]:
     chosen = [(p, p.groups == group) for p in parts]
     counts, background, mask, kernel, exposure = (
@@ -175,7 +184,7 @@ def _fit(
         for name in ("counts", "background", "mask", "kernel", "exposure")
     )
     signal = Signal(kernel, exposure, None) if settings.at_source else Signal(kernel, None, exposure)
-    return fit_window(counts, background, mask, signal, inner, settings.fit, settings.threads)
+    return fit_window(counts, background, mask, signal, inner, settings.fit, settings.threads, where)
 
 
 def _parts(

@@ -89,6 +89,7 @@ def fit_window(
     inner: tuple[slice, slice],
     settings: TSSettings,
     threads: int = 1,
+    where: BoolArray | None = None,
 ) -> Results:
     """Fit the norm of a signal at all pixels of an inner rectangle of a window.
 
@@ -106,6 +107,8 @@ def fit_window(
         What is wanted.
     threads
         Threads among which the rows are divided.
+    where
+        Pixels at which to fit, shape (ny, nx); None for all.
 
     Returns
     -------
@@ -127,6 +130,8 @@ def fit_window(
     background = np.where(mask, np.maximum(background, 0.0), 0.0)
     total = _total_signal(mask, signal, inner)
     inside = mask[(slice(None), *inner)].any(axis=0) & (total > 0)
+    if where is not None:
+        inside &= where
     half = signal.kernel.shape[1] // 2, signal.kernel.shape[2] // 2
     n_window, b_window = (window_sum(a.sum(axis=0), half, inner) for a in (counts, background))
     voxels = _voxels(counts, background, mask, signal)

@@ -17,6 +17,7 @@ from astropy.coordinates import SkyCoord
 from regions import CircleSkyRegion
 
 import xgamma
+from xgamma.background.fov import FoVBackground
 from xgamma.background.per_run import RingBackground
 from xgamma.background.reflected import ReflectedRegions, WobbleRegions
 from xgamma.coords.bins import axis_of, bin_axis, restore_bins
@@ -130,6 +131,7 @@ def _cut(world: World) -> dict[str, Any]:
 
 #: Functions from maps to maps, by ``module:name``, with a word in brackets where a function is called twice.
 ON_MAPS: dict[str, Callable[[World], Any]] = {
+    "background.fov:fov_background": lambda w: xgamma.fov_background(w.runs, "fit", w.region),
     "background.ring:ring_background": lambda w: xgamma.ring_background(w.runs, "0.3 deg", "0.2 deg", w.region),
     "background.ring:adaptive_ring_background": lambda w: xgamma.adaptive_ring_background(
         w.runs, "0.3 deg", "0.9 deg", "0.2 deg", stepsize="0.1 deg"
@@ -167,6 +169,7 @@ ON_MAPS: dict[str, Callable[[World], Any]] = {
     "reduction.survey:reduce (ring)": lambda w: w.reduced(
         selection=("counts", "exposure", "background"), background=RingBackground(r_in="0.3 deg", width="0.2 deg")
     ),
+    "reduction.survey:reduce (field of view)": lambda w: w.reduced(background=FoVBackground(method="fit")),
     "fit.predict:npred": lambda w: xgamma.npred(w.region_runs, SOURCE),
     "fit.predict:npred_signal": lambda w: xgamma.npred_signal(w.region_runs, SOURCE),
     "fit.predict:npred_background": lambda w: xgamma.npred_background(w.region_runs, SOURCE),
@@ -248,7 +251,7 @@ THROUGH_FILES: dict[str, Callable[[World, Path], Any]] = {
 
 #: Functions that return labelled data and are steps inside of others that are called here, or need more than a call.
 INSIDE = {
-    "analysis.options:read_exclusion": "a file of the user, tested with the configuration",
+    "analysis.backgrounds:read_exclusion": "a file of the user, tested with the configuration",
     "coords.bin_index:bin_coords": "coordinates without attributes, for bin_axis",
     "coords.energy_groups:energy_groups": "slices and an axis, for rebin and excess_map",
     "coords.sky:sky_coords": "coordinates, for sky_grid",

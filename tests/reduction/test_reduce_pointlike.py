@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 
@@ -19,3 +20,23 @@ def test_point_like_runs_warn_and_lack_a_background(gammapy_data):
     with pytest.warns(UserWarning, match="point-like selection"):
         total = float(cube.compute(scheduler="sync").exposure.max())
     assert total > 0
+
+
+@pytest.mark.real_data
+def test_points_further_than_offset_max_need_no_radius(gammapy_data):
+    """MAGIC's responses hold at one offset; a list of sources holds others, which a run does not look at."""
+    runs = xg.open_store(gammapy_data / "magic/rad_max/data").observations
+    energy, true = (xg.energy_axis("0.1 TeV", "10 TeV", nbin=4, name=n) for n in ("energy", "energy_true"))
+    points = ["icrs;point(83.63333, 22.01444)", "icrs;point(86, 22)"]
+    background = xg.WobbleRegions(3)
+    both = xg.region_grid(points, energy=energy, energy_true=true)
+    cube = xg.reduce(runs, both, background=background, offset_max="1 deg", stack=False).load()
+    alone = xg.reduce(
+        runs, xg.region_grid(points[0], energy=energy, energy_true=true), background=background, stack=False
+    ).load()
+    np.testing.assert_array_equal(cube.counts.isel(region=0), alone.counts)
+    np.testing.assert_array_equal(cube.counts_off.isel(region=0), alone.counts_off)
+    assert not cube.mask_safe.isel(region=1).any()
+    assert not cube.counts.isel(region=1).any()
+    with pytest.raises(ValueError, match=r"lies 1\.\d+ deg from the pointing, its point-like responses hold from"):
+        xg.reduce(runs, both, background=background, offset_max="3 deg", stack=False).load()

@@ -76,7 +76,9 @@ def test_backgrounds_of_other_kinds(survey, background, words):
         (ReflectedRegions(angle_increment="0 deg"), "positive angle"),
         (ReflectedRegions(binsize="1 TeV"), "converts to 'deg'"),
         (ReflectedRegions(max_region_number=0), "at least 1"),
+        (ReflectedRegions(max_region_number="many"), "max_region_number='many' must be a whole number"),
         (WobbleRegions(n_off_regions=0), "at least 1"),
+        (WobbleRegions(n_off_regions="three"), "n_off_regions='three' must be a whole number"),
         (WobbleRegions(n_off_regions=1.5), "at least 1"),
         (PhaseBackground((0.1, 0.1), (0.2, 0.3)), "must be an interval"),
         (PhaseBackground((0.1, 1.1), (0.2, 0.3)), "must be an interval"),
@@ -102,7 +104,7 @@ def test_maps_and_spectra_have_options_of_their_own(survey):
     sky = xg.sky_grid(SkyCoord(150, -25, unit="deg"), "1 deg", "0.1 deg", energy=ENERGY, energy_true=TRUE)
     with pytest.raises(ValueError, match="are for spectra"):
         xg.reduce(survey.observations, sky, containment_correction=True)
-    with pytest.raises(TypeError, match="no background that reduce can make"):
+    with pytest.raises(TypeError, match="ReflectedRegions is a background of spectra; reduce on xgamma.region_grid"):
         xg.reduce(survey.observations, sky, background=ReflectedRegions())
     with pytest.raises(ValueError, match="no runs to reduce"):
         build(survey.observations[:0])

@@ -104,12 +104,9 @@ class ReflectedRegions:
             n: _angle(getattr(self, n), n) for n in ("min_distance", "min_distance_input", "angle_min")
         }
         increment, binsize = (_angle(getattr(self, n), n, positive=True) for n in ("angle_increment", "binsize"))
-        number = self.max_region_number
-        if int(number) != number or number < 1:
-            msg = f"max_region_number={number!r} must be a whole number of at least 1"
-            raise ValueError(msg)
-        find = functools.partial(_reflected, angle_increment=increment, max_region_number=int(number), **angles)
-        words = {**{n: f"{np.rad2deg(v):g} deg" for n, v in angles.items()}, "max_region_number": int(number)}
+        number = _number(self.max_region_number, "max_region_number")
+        find = functools.partial(_reflected, angle_increment=increment, max_region_number=number, **angles)
+        words = {**{n: f"{np.rad2deg(v):g} deg" for n, v in angles.items()}, "max_region_number": number}
         words["angle_increment"] = f"{np.rad2deg(increment):g} deg"
         return _prepared("reflected_regions", find, self.exclusion, binsize, words)
 
@@ -151,13 +148,10 @@ class WobbleRegions:
 
     def prepare_spectrum(self, grid: xr.Dataset) -> PreparedOff:
         """Check the settings against a grid of regions."""
-        number = self.n_off_regions
-        if isinstance(number, bool) or int(number) != number or number < 1:
-            msg = f"n_off_regions={number!r} must be a whole number of at least 1"
-            raise ValueError(msg)
-        find = functools.partial(_wobble, number=int(number))
+        number = _number(self.n_off_regions, "n_off_regions")
+        find = functools.partial(_wobble, number=number)
         binsize = _angle(self.binsize, "binsize", positive=True)
-        return _prepared("wobble_regions", find, self.exclusion, binsize, {"n_off_regions": int(number)})
+        return _prepared("wobble_regions", find, self.exclusion, binsize, {"n_off_regions": number})
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,6 +248,13 @@ def _wobble(
         raise ValueError(msg)
     turns = 2 * np.pi * np.arange(1, number + 1) / (number + 1)
     return np.array([t for t in turns if not shape.contains(*turn_back(*excluded, np.asarray(t))).any()])
+
+
+def _number(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or value != value // 1 or value < 1:
+        msg = f"{name}={value!r} must be a whole number of at least 1"
+        raise ValueError(msg)
+    return int(value)
 
 
 def _angle(value: Any, name: str, *, positive: bool = False) -> float:

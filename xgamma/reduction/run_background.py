@@ -86,6 +86,9 @@ def check_background(background: Any) -> RunBackground:
     """
     if isinstance(background, RunBackground) and not isinstance(background, type):
         return background
+    if hasattr(background, "prepare_spectrum"):
+        msg = f"{type(background).__name__} is a background of spectra; reduce on xgamma.region_grid(...), not on a map"
+        raise TypeError(msg)
     msg = (
         f"background={background!r} is no background that reduce can make run by run; give a "
         "xgamma.FoVBackground(...) or xgamma.RingBackground(...), or leave it out and take the background model of the "

@@ -105,7 +105,9 @@ class SpectrumRun:
         found = events_inside(events.vectors, self.regions)
         for k, region in enumerate(self.regions):
             if region.is_point:
-                found[k] = np.flatnonzero(separation(events.vectors, region.center) < self.radii(k))
+                # further than offset_max from the pointing, responses need not have a radius
+                radii = self.radii(k) if self.used[k] else 0.0
+                found[k] = np.flatnonzero(separation(events.vectors, region.center) < radii)
         return found
 
     @functools.cached_property

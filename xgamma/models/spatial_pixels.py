@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from xgamma.coords.frame import pixel_geometry
 from xgamma.coords.sky import SkyGrid
 from xgamma.kernels.sphere import from_vectors, rotate
-from xgamma.models.spatial_geometry import Axes, Planes, axes_at, circle, frame_rotation
+from xgamma.models.spatial_geometry import Axes, Offsets, Planes, axes_at, circle, frame_rotation
 from xgamma.models.spatial_model import CenteredModel, RadialModel, SpatialModel
 from xgamma.models.spatial_shapes import ConstantFluxSpatialModel, PointSpatialModel
 
@@ -46,6 +46,10 @@ KEPT = 400_000
 LATTICE = 250_000
 #: Models smaller than this part of a pixel are points.
 POINT = 1e-6
+#: Parts of a pixel along each side up to which they are taken around poles and on the edge of the sky.
+MOST_PARTS = 16
+#: Steps to the neighbours of a pixel.
+NEIGHBOURS = tuple((a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0))
 #: Points in radius and in angle where a model is thrown onto pixels, on which no lattice can lie.
 THROWN = (200, 400)
 
@@ -332,8 +336,14 @@ def _radial(model: RadialModel, pixels: SkyPixels, values: tuple[float, ...]) ->
     box = pixels.box(axes, radius)
     if box is None:
         window = _everything(pixels)
-        broad = pixels.binsize <= smallest
-        return (window, _centres(model, pixels, values, window)) if broad else _thrown(model, pixels, values, axes)
+        if radius > WIDEST:
+            return window, _centres(model, pixels, values, window)
+        parts = 4 * int(np.ceil(pixels.binsize / smallest))
+        return (
+            _thrown(model, pixels, values, axes)
+            if parts > MOST_PARTS
+            else (window, _edges(model, pixels, values, axes, parts))
+        )
     parts = [max(1, int(np.ceil(2.0 * radius / (high - low) / smallest - 1e-9))) for low, high in (box.y, box.x)]
     # models with edges are divided by their sum, too, as long as they are not so large that edges are a small part
     if max(parts) > 1 or (not model.is_smooth and (box.y[1] - box.y[0]) * (box.x[1] - box.x[0]) < LATTICE):
@@ -350,27 +360,38 @@ def _centres(model: RadialModel, pixels: SkyPixels, values: tuple[float, ...], w
     shape = tuple(w.stop - w.start for w in window)
     if 0 in shape:
         return np.zeros(shape)
-    margin = 1 if model.is_smooth else 0
-    y, x = (slice(w.start + 1 - margin, w.stop + 1 + margin) for w in window)
+    # one pixel more on each side
+    y, x = (slice(w.start, w.stop + 2) for w in window)
     x_plane, y_plane, z_plane = (plane[y, x] for plane in pixels.planes)
     size = float(np.sqrt(np.prod(pixels.grid.frame.binsize)))
     density = model.evaluate_planes((x_plane, y_plane, z_plane), size, *values)
-    flux = density * pixels.solid_angle[y, x]
-    if margin:
-        flux = _means(flux)
-    return np.nan_to_num(flux)
+    solid_angle = pixels.solid_angle[y, x]
+    missing = np.isnan(density) & (solid_angle > 0)
+    if missing.any():
+        density = _filled(density, missing)
+    means = _means(density) if model.is_smooth else density[1:-1, 1:-1]
+    return np.nan_to_num(means) * solid_angle[1:-1, 1:-1]
 
 
-def _means(flux: FloatArray) -> FloatArray:
-    """Integrals over pixels from values at their centres: without the pixels on the edge of the array.
+def _filled(density: FloatArray, missing: NDArray[np.bool_]) -> FloatArray:
+    """Give pixels on the edge of the sky, whose centres are not sky, the mean of their neighbours."""
+    padded = np.pad(density, 1, constant_values=np.nan)
+    around = np.stack([padded[1 + a : padded.shape[0] - 1 + a, 1 + b : padded.shape[1] - 1 + b] for a, b in NEIGHBOURS])
+    known = np.isfinite(around)
+    mean = np.where(known, around, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.where(missing, mean, density)
+
+
+def _means(density: FloatArray) -> FloatArray:
+    """Means over pixels from values at their centres: without the pixels on the edge of the array.
 
     The mean of a function over a cell is its value at the centre and a 24th of its second differences.
     """
-    down, right = np.diff(flux[:, 1:-1], axis=0), np.diff(flux[1:-1, :], axis=1)
+    down, right = np.diff(density[:, 1:-1], axis=0), np.diff(density[1:-1, :], axis=1)
     # next to the edge of the sky the neighbour is missing
     for difference in (down, right):
         difference[np.isnan(difference)] = 0.0
-    return np.asarray(flux[1:-1, 1:-1] + (np.diff(down, axis=0) + np.diff(right, axis=1)) / 24.0)
+    return np.asarray(density[1:-1, 1:-1] + (np.diff(down, axis=0) + np.diff(right, axis=1)) / 24.0)
 
 
 def _lattice(
@@ -391,9 +412,10 @@ def _lattice(
         return _thrown(model, pixels, values, model.axes(*values))
     spans = (box.y[1] - box.y[0]) * parts[0], (box.x[1] - box.x[0]) * parts[1]
     size = 2.0 * model.evaluation_radius(*values) / float(np.sqrt(np.prod(spans)))
-    flux = model.evaluate_planes((lattice[0], lattice[1], lattice[2]), size, *values) * lattice[3]
+    flux = model.evaluate_planes((lattice[0], lattice[1], lattice[2]), size, *values)
     if model.is_smooth:
-        flux = np.pad(_means(flux), 1)
+        flux[1:-1, 1:-1] = _means(flux)
+    flux = flux * lattice[3]
     edges_y = np.maximum(np.arange(y0, y1) * parts[0] - first_y, 0)
     edges_x = np.maximum(np.arange(x0, x1) * parts[1] - first_x, 0)
     block = np.add.reduceat(np.add.reduceat(flux, edges_y, axis=0), edges_x, axis=1)
@@ -419,6 +441,35 @@ def _interpolated(nodes: FloatArray, span: tuple[int, int], parts: int, axis: in
     return np.asarray(result)
 
 
+def _edges(model: RadialModel, pixels: SkyPixels, values: tuple[float, ...], axes: Axes, parts: int) -> FloatArray:
+    """Integrals over pixels around poles and on the edge of the sky, from those of their parts that are sky."""
+    grid = pixels.grid
+    reach = model.evaluation_radius(*values) + 2.0 * pixels.binsize
+    inner = slice(1, -1)
+    versine = Offsets(tuple(p[inner, inner] for p in pixels.planes), axes).versine  # type: ignore[arg-type]
+    with np.errstate(invalid="ignore"):
+        near = ~(versine > 2.0 * np.sin(np.deg2rad(0.5 * min(reach, 180.0))) ** 2)
+    rows, columns = np.nonzero(near & (pixels.solid_angle[inner, inner] > 0))
+    offsets = (np.arange(parts) + 0.5) / parts - 0.5
+    y, x = np.broadcast_arrays(
+        (rows + grid.y.start)[:, None, None] + offsets[:, None], (columns + grid.x.start)[:, None, None] + offsets
+    )
+    vectors = grid.frame.icrs_vectors(*grid.frame.pixel_to_sky(y, x))
+    x_plane, y_plane, z_plane = np.moveaxis(vectors, -1, 0)
+    density = model.evaluate_planes((x_plane, y_plane, z_plane), pixels.binsize / parts, *values)
+    # near a pole the parts of a pixel have different sizes
+    area = np.linalg.norm(np.cross(np.gradient(vectors, axis=1), np.gradient(vectors, axis=2)), axis=-1)
+    known = np.isfinite(area)
+    typical = np.where(known, area, 0.0).sum(axis=(1, 2)) / np.maximum(known.sum(axis=(1, 2)), 1)
+    area = np.where(known, area, np.where(typical > 0, typical, 1.0)[:, None, None])
+    weight = np.where(np.isfinite(density), area, 0.0)
+    total = weight.sum(axis=(1, 2))
+    means = (weight * np.nan_to_num(density)).sum(axis=(1, 2)) / np.where(total > 0, total, 1.0)
+    result = np.zeros(grid.shape)
+    result[rows, columns] = means * pixels.solid_angle[inner, inner][rows, columns]
+    return result
+
+
 def _thrown(model: RadialModel, pixels: SkyPixels, values: tuple[float, ...], axes: Axes) -> tuple[Window, FloatArray]:
     """Integrals over pixels from points of the model, each in its pixel: around poles and across edges of the sky."""
     radius = min(np.deg2rad(model.evaluation_radius(*values)), np.pi)
@@ -428,7 +479,7 @@ def _thrown(model: RadialModel, pixels: SkyPixels, values: tuple[float, ...], ax
     direction = np.cos(a)[:, None] * axes.north + np.sin(a)[:, None] * axes.east
     vectors = np.cos(r)[:, None, None] * axes.center + np.sin(r)[:, None, None] * direction
     x_plane, y_plane, z_plane = np.moveaxis(vectors, -1, 0)
-    weight = model.evaluate_planes((x_plane, y_plane, z_plane), 0.0, *values) * np.sin(r)[:, None]
+    weight = model.evaluate_planes((x_plane, y_plane, z_plane), float(np.rad2deg(r[0])), *values) * np.sin(r)[:, None]
     weight /= weight.sum()
     grid = pixels.grid
     lon, lat = from_vectors(rotate(vectors, grid.frame.rotation))

@@ -274,8 +274,9 @@ class GeneralizedGaussianSpatialModel(EllipticalModel):
         return float(np.sum((terms * (-1.0) ** np.arange(TERMS))[:last]) / norm)
 
     def evaluation_radius(self, *values: float) -> float:
-        """Return ``r_0 (1 + 8 eta)``."""
-        return values[2] * (1.0 + 8.0 * values[3])
+        """Return ``r_0 (1 + 8 eta)``, or the radius that holds all but 1e-6 where that is larger (from 0.6 on)."""
+        eta = values[3]
+        return float(values[2] * max(1.0 + 8.0 * eta, special.gammainccinv(2.0 * eta, 1e-6) ** eta))
 
     def bin_size_min(self, *values: float) -> float:
         """Return ``r_0 / (3 + 8 eta)`` along the minor axis; less where the edge is steep, down to ``r_0 / 30``."""

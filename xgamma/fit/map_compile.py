@@ -14,7 +14,7 @@ from xgamma.fit.likelihood import CashStatistic, Statistic
 from xgamma.fit.map_background import EnergyFactor, ScaledCounts
 from xgamma.fit.map_cubes import Maps, ResponseAxes, at_row, map_response
 from xgamma.fit.map_dataset import MapDataset
-from xgamma.fit.map_extended import DENSE, ExtendedContribution
+from xgamma.fit.map_extended import ExtendedContribution
 from xgamma.fit.map_irf import EnergyFolding, MapResponse
 from xgamma.fit.map_point import KeptBins, MapContribution, PointContribution, SpatialValues
 from xgamma.fit.map_template import background_shape, template_counts
@@ -112,6 +112,11 @@ def _energy(s: Maps) -> FloatArray:
     return np.sqrt(s.axes.low * s.axes.high)
 
 
+def _measured(kept: BoolArray) -> NDArray[np.intp]:
+    """Measured bin of energy of each bin that takes part."""
+    return np.repeat(np.arange(len(kept)), np.count_nonzero(kept, axis=(1, 2)))
+
+
 def _known(
     row: _Row, models: list[Model], parameters: Parameters, statistic: Statistic, label: str
 ) -> tuple[Statistic, ScaledCounts] | None:
@@ -126,13 +131,12 @@ def _known(
     if not isinstance(statistic, CashStatistic):
         msg = f"{model.name!r} scales a background, which fits of {label!r} with {statistic.name} do not have; take cash"
         raise ValueError(msg)
-    bins = np.nonzero(row.kept)
     counts = statistic.known
     shape = background_shape(model, row.maps.grid)
     if shape is not None:
-        counts = counts * shape[bins[1:]]
+        counts = counts * np.broadcast_to(shape, row.kept.shape)[row.kept]
     factor = EnergyFactor(model.spectral, parameters, _energy(row.maps))
-    background = ScaledCounts(model.name, factor, counts, bins[0].astype(np.intp))
+    background = ScaledCounts(model.name, factor, counts, _measured(row.kept))
     background.is_background = True
     empty = np.zeros(counts.size)
     return CashStatistic(statistic.counts, empty, statistic.weights, statistic.with_constants), background
@@ -143,10 +147,9 @@ def _contribution(row: _Row, model: Model, parameters: Parameters, label: str) -
     if isinstance(model, FoVBackgroundModel):
         return None
     if isinstance(model, TemplateNPredModel):
-        bins = np.nonzero(row.kept)
-        counts = template_counts(model, row.maps).values[bins]
+        counts = template_counts(model, row.maps).values[row.kept]
         factor = EnergyFactor(model.spectral, parameters, _energy(row.maps))
-        return ScaledCounts(model.name, factor, counts, bins[0].astype(np.intp))
+        return ScaledCounts(model.name, factor, counts, _measured(row.kept))
     assert isinstance(model, SkyModel)
     response = map_response(row.axes, row.responses, model, row.maps.grid)
     result = source_contribution(model, parameters, response, row.bins, row.kept)
@@ -160,8 +163,6 @@ def _contribution(row: _Row, model: Model, parameters: Parameters, label: str) -
             stacklevel=2,
         )
         return None
-    if isinstance(result, ExtendedContribution):
-        result.dense = bins.size > DENSE * row.bins.size
     return result
 
 

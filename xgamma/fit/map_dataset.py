@@ -77,12 +77,18 @@ class MapDataset(BinnedDataset):
     def __post_init__(self) -> None:
         super().__post_init__()
         own: list[MapContribution] = [c for c in self.contributions if isinstance(c, MapContribution)]
+        cash = isinstance(self.statistic, CashStatistic) and self.statistic.weights is None
+        self._fast = cash and len(own) == len(self.contributions)
+        self._sort()
+
+    def _sort(self) -> None:
+        """Tell sources that fill the map from those that reach a part of it."""
+        own = [c for c in self.contributions if isinstance(c, MapContribution)]
         self._dense = [c for c in own if c.dense]
         self._sparse = [c for c in own if not c.dense]
         places = [c.places for c in self._dense]
         self._dense_places = np.unique(np.concatenate(places)) if places else np.array([], np.intp)
-        cash = isinstance(self.statistic, CashStatistic) and self.statistic.weights is None
-        self._fast = cash and len(own) == len(self.contributions)
+        self._remember()
         self._scaled: ScaledCounts | None = None
         if self._fast:
             assert isinstance(self.statistic, CashStatistic)
@@ -124,6 +130,12 @@ class MapDataset(BinnedDataset):
         """Return the statistic of each bin, shape (n,)."""
         return self.statistic.per_bin(self._npred_models(values))
 
+    def stat_per_label(self, values: FloatArray) -> dict[str, float]:
+        """Return the statistic by the name of the map."""
+        if len(self.labels) == 1:
+            return {self.labels[0]: self.stat(values)}
+        return super().stat_per_label(values)
+
     # ------------------------------------------------------------------ statistic
     def _deviance_of(self, own: bytes) -> float:
         values = np.zeros(int(self.places.max(initial=-1)) + 1)
@@ -131,7 +143,10 @@ class MapDataset(BinnedDataset):
         if not self._fast:
             return self.statistic.deviance(self._npred_models(values))
         base = self._base(values[self._dense_places].tobytes())
-        return base.deviance + self._walk(base, values)[0]
+        result = base.deviance + self._walk(base, values)[0]
+        if any(c.dense for c in self._sparse):  # one has grown
+            self._sort()
+        return result
 
     def _base_of(self, own: bytes) -> _Base:
         """Statistic and counts of what fills the map."""
@@ -149,7 +164,7 @@ class MapDataset(BinnedDataset):
             contribution.add_to(total, values)
         return _Base(self.statistic.deviance(total), total + self.statistic.known, None, None)
 
-    def _walk(self, base: _Base, values: FloatArray) -> tuple[float, FloatArray | None, FloatArray]:
+    def _walk(self, base: _Base, values: FloatArray, keep: bool = False) -> tuple[float, FloatArray | None, FloatArray]:
         """Add sources one after the other.
 
         Returns
@@ -157,19 +172,20 @@ class MapDataset(BinnedDataset):
         change
             What they add to the deviance.
         added
-            Their counts in all bins; None where there is one source at most.
+            Their counts in all bins; None where these were not needed.
         lost
             Change of the sum over each measured bin of ``n b / mu`` for a scaled background.
         """
         assert isinstance(self.statistic, CashStatistic)
-        added = np.zeros(self.part.size) if self._sparse else None
+        added = np.zeros(self.part.size) if keep or len(self._sparse) > 1 else None
         change, lost = 0.0, np.zeros(0 if base.scaled is None else base.scaled.sums.size)
         for contribution in self._sparse:
             bins, signal = contribution.signal(values)
-            assert added is not None
-            before = base.at(bins) + added[bins]
+            before = base.at(bins)
+            if added is not None:
+                before += added[bins]
+                added[bins] += signal
             after = before + signal
-            added[bins] += signal
             low, high = np.maximum(before, TRUNCATION), np.maximum(after, TRUNCATION)
             n = self.statistic.counts[bins]
             filled = np.flatnonzero(n)
@@ -192,7 +208,7 @@ class MapDataset(BinnedDataset):
             return result
         assert isinstance(self.statistic, CashStatistic)
         base = self._base(values[self._dense_places].tobytes())
-        _, added, lost = self._walk(base, values)
+        _, added, lost = self._walk(base, values, keep=True)
         slope = _Slope(base, self.statistic.counts, added)
         for contribution in self._sparse:
             contribution.add_gradient(result, slope, values, steps)

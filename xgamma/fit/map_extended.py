@@ -118,6 +118,8 @@ class ExtendedContribution(MapContribution):
         factor = _factor(model, shape, max(self.response.grid.frame.binsize)) if self.response.psf else 1
         if self._window is None or not self._window.fits(center, radius, factor):
             self._window = self._make(center, radius, factor)
+            # once it filled the map it stays so
+            self.dense = self.dense or self._window.bins.size > DENSE * self.kept.size
         return self._window
 
     def _make(self, center: FloatArray | None, radius: float, factor: int) -> _Window:
@@ -162,12 +164,12 @@ class ExtendedContribution(MapContribution):
         return window, result
 
     def _convolved(self, *shape: float) -> tuple[_Window, FloatArray]:
-        """Exposure times model in each bin of true energy as the instrument sees it, shape (energy_true, y, x)."""
+        """Exposure times model in each bin of true energy as the instrument sees it, shape (energy_true, pixels)."""
         window, flux = self._shape(*shape)
         cube = window.exposure * flux
         if window.convolution is not None:
             cube = window.convolution(cube)
-        return window, window_sums(cube, window.factor)[:, window.rows][:, :, window.columns]
+        return window, self._on_map(window, cube)
 
     def _fold(self, shape: tuple[float, ...], key: tuple[float, ...]) -> tuple[IntArray, FloatArray]:
         """Bins, and counts in them for a flux of scale 1."""
@@ -175,15 +177,29 @@ class ExtendedContribution(MapContribution):
         weight = (self.flux.shape(*key)[:, None] * window.matrix).T
         if self.spatial.frozen or window.convolution is None or not self._one_shape():
             window, cube = self._cube(*shape)
-            counts = np.tensordot(weight, cube[self.folding.true], axes=1)
+            counts = weight @ self._of_fluxes(cube)
         else:
             # the spectrum stays as it is: energies are summed before they are convolved back
             window, flux = self._shape(*shape)
             summed = np.zeros((window.exposure.shape[0], weight.shape[0]))
             np.add.at(summed, self.folding.true, weight.T)
             counts = window.convolution.summed(window.exposure * flux, summed.T)
-            counts = window_sums(counts, window.factor)[:, window.rows][:, :, window.columns]
-        return window.bins, np.asarray(counts[window.inside])
+            counts = self._on_map(window, counts)
+        return window.bins, np.asarray(counts[window.inside.reshape(counts.shape)])
+
+    def _on_map(self, window: _Window, cube: FloatArray) -> FloatArray:
+        """Pixels of a window that lie on the map, shape (k, pixels)."""
+        part = window_sums(cube, window.factor)[:, window.rows]
+        first, number = (int(window.columns[0]), window.columns.size) if window.columns.size else (0, 0)
+        if number and int(window.columns[-1]) - first + 1 == number:
+            part = part[:, :, first : first + number]
+        else:
+            part = part[:, :, window.columns]
+        return np.ascontiguousarray(part).reshape(len(part), -1)
+
+    def _of_fluxes(self, cube: FloatArray) -> FloatArray:
+        """The planes of each of the fluxes, not copied where these are the bins of true energy."""
+        return cube if self.folding.measured is None else cube[self.folding.true]
 
     def _one_shape(self) -> bool:
         return self.flux.fixed_shape
@@ -196,11 +212,6 @@ class ExtendedContribution(MapContribution):
         scale, key = self.flux.split(values)
         bins, counts = self._folded(shape, key)
         return bins, scale * counts
-
-    @property
-    def bins(self) -> IntArray:
-        """Bins that the present window reaches."""
-        return np.zeros(0, np.intp) if self._window is None else self._window.bins
 
     def add_gradient(self, total: FloatArray, slope: Any, values: FloatArray, steps: Mapping[int, float]) -> None:
         """Add the sum over the bins of a slope times the derivatives of the prediction by the values with steps.
@@ -220,7 +231,7 @@ class ExtendedContribution(MapContribution):
         if spectral:
             window_of_cube, cube = self._cube(*shape)
             if window_of_cube is window:
-                sums = np.tensordot(cube, back, axes=([1, 2], [1, 2]))[self.folding.true]
+                sums = self._of_fluxes(cube @ back.reshape(len(back), -1).T)
                 self.flux.add_gradient(total, np.sum(sums * window.matrix, axis=1), values, steps)
         if spatial:
             weight = scale * self.flux.shape(*key)[:, None] * window.matrix

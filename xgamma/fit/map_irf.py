@@ -43,7 +43,7 @@ def _spline(place: float, number: int) -> tuple[IntArray, FloatArray]:
     middle = int(np.floor(place + 0.5))
     t = place - middle
     weights = np.array([0.5 * (0.5 - t) ** 2, 0.75 - t * t, 0.5 * (0.5 + t) ** 2])
-    return np.clip(np.arange(middle - 1, middle + 2), 0, number - 1), weights
+    return np.minimum(np.maximum(np.arange(middle - 1, middle + 2), 0), number - 1), weights
 
 
 def _cubic(place: float, number: int) -> tuple[IntArray, FloatArray]:
@@ -53,7 +53,7 @@ def _cubic(place: float, number: int) -> tuple[IntArray, FloatArray]:
     weights = 0.5 * np.array(
         [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3]
     )
-    return np.clip(np.arange(first - 1, first + 3), 0, number - 1), weights
+    return np.minimum(np.maximum(np.arange(first - 1, first + 3), 0), number - 1), weights
 
 
 class Blend(NamedTuple):

@@ -191,7 +191,9 @@ class PointContribution(MapContribution):
         if placed is None:
             return np.zeros(0)
         weight = self.flux.shape(*key)[:, None] * placed.matrix
-        counts = placed.shape.integrals(placed.outer @ weight, placed.core @ weight)
+        # these are too small for the threads of a matrix product
+        outer, core = (np.einsum("sk,ke->se", part, weight) for part in (placed.outer, placed.core))
+        counts = placed.shape.integrals(outer, core)
         return counts.T[placed.inside]
 
     def signal(self, values: FloatArray) -> tuple[IntArray, FloatArray]:
@@ -216,7 +218,7 @@ class PointContribution(MapContribution):
             back = np.zeros(placed.inside.shape)
             back[placed.inside] = slope[placed.bins]
             outer, core = placed.shape.transposed(np.ascontiguousarray(back.T))
-            sums = placed.outer.T @ outer + placed.core.T @ core
+            sums = np.einsum("sk,se->ke", placed.outer, outer) + np.einsum("sk,se->ke", placed.core, core)
             self.flux.add_gradient(total, np.sum(sums * placed.matrix, axis=1), values, steps)
         for place in spatial & set(steps):
             ends = []

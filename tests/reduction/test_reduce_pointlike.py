@@ -38,5 +38,5 @@ def test_points_further_than_offset_max_need_no_radius(gammapy_data):
     np.testing.assert_array_equal(cube.counts_off.isel(region=0), alone.counts_off)
     assert not cube.mask_safe.isel(region=1).any()
     assert not cube.counts.isel(region=1).any()
-    with pytest.raises(ValueError, match=r"lies 1\.\d+ deg from the pointing, its point-like responses hold from"):
+    with pytest.raises(ValueError, match=r"lies \d\.\d+ deg from the pointing, its point-like responses hold from"):
         xg.reduce(runs, both, background=background, offset_max="3 deg", stack=False).load()

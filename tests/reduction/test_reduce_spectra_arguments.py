@@ -104,7 +104,7 @@ def test_maps_and_spectra_have_options_of_their_own(survey):
     sky = xg.sky_grid(SkyCoord(150, -25, unit="deg"), "1 deg", "0.1 deg", energy=ENERGY, energy_true=TRUE)
     with pytest.raises(ValueError, match="are for spectra"):
         xg.reduce(survey.observations, sky, containment_correction=True)
-    with pytest.raises(TypeError, match="ReflectedRegions is a background of spectra; reduce on xgamma.region_grid"):
+    with pytest.raises(TypeError, match=r"ReflectedRegions is a background of spectra; reduce on xgamma\.region_grid"):
         xg.reduce(survey.observations, sky, background=ReflectedRegions())
     with pytest.raises(ValueError, match="no runs to reduce"):
         build(survey.observations[:0])

@@ -58,21 +58,41 @@ def test_readme_example_runs_and_finds_the_source(tmp_path, monkeypatch, capsys)
     assert abs(dec + 25.0) < 0.05
 
 
+FILE = re.compile(r"`([\w.]+\.(?:zarr|fits|fits\.gz|png|json|yaml|ecsv|dat))`")
+MODELS = """
+components:
+- name: bright
+  type: SkyModel
+  spectral:
+    type: PowerLawSpectralModel
+    parameters:
+    - {name: index, value: 2}
+    - {name: amplitude, value: 1.0e-12, unit: TeV-1 s-1 cm-2}
+"""
+
+
 @pytest.mark.slow
-def test_configuration_of_the_guide_runs(tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("ignore:energy_edges moved")
+def test_configurations_of_the_guide_run(tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
     from xgamma.cli import app
 
     text = (ROOT / "docs" / "guide" / "command_line.md").read_text(encoding="utf-8")
-    (configuration,) = re.findall(r"^```yaml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    (tmp_path / "config.yaml").write_text(configuration, encoding="utf-8")
-    monkeypatch.chdir(ROOT)  # the configuration names data/survey
-    result = CliRunner().invoke(app, ["run", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "maps")])
-    assert result.exit_code == 0, result.output
-    # the table of the page lists what is written
-    products = {p.name for p in (tmp_path / "maps").iterdir()}
-    assert products == set(re.findall(r"`([\w.]+\.(?:zarr|fits\.gz|png|json|yaml))`", text.split("| product |")[1]))
+    configurations = re.findall(r"^```yaml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    tables = [part.split("\n\n")[0] for part in text.split("| product |")[1:]]
+    assert len(configurations) == len(tables) == 2
+    (tmp_path / "models.yaml").write_text(MODELS, encoding="utf-8")
+    monkeypatch.chdir(ROOT)  # the configurations name data/survey
+    for number, (configuration, table) in enumerate(zip(configurations, tables, strict=True)):
+        file, folder = tmp_path / f"{number}.yaml", tmp_path / f"out{number}"
+        models = f"models_file: {tmp_path / 'models.yaml'}"
+        file.write_text(configuration.replace("models_file: models.yaml", models), encoding="utf-8")
+        result = CliRunner().invoke(app, ["run", str(file), "--output", str(folder)])
+        assert result.exit_code == 0, result.output
+        # the table of the page lists what is written
+        products = {p.name for p in folder.iterdir() if p.name != "ogip"}
+        assert products == set(FILE.findall(table))
 
 
 def test_links_between_pages_lead_somewhere():

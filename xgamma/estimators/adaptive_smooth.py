@@ -80,7 +80,8 @@ def adaptive_smooth(
     Parameters
     ----------
     cube
-        ``counts`` and ``background``, dims (energy, y, x), and where present ``mask_safe``, ``mask_fit`` and ``exposure``.
+        ``counts`` and ``background``, dims (energy, y, x), and where present ``mask_safe``, ``mask_fit`` and
+        ``exposure``.
     scales
         Widths of the kernels, ascending angles, shape (n,); by default 9 from two pixels on, each a root of two wider.
     kernel
@@ -111,9 +112,9 @@ def adaptive_smooth(
 
     Notes
     -----
-    Kernels have a maximum of 1, so that n and b are weighted sums of counts; maps are these sums divided by the sum of the
-    kernel inside map and masks. Weighted counts are not Poisson distributed under a Gaussian: significances are exact
-    for ``kernel="disk"`` only, and in both cases the smallest of several scales is chosen by them.
+    Kernels have a maximum of 1, so that n and b are weighted sums of counts; maps are these sums divided by the sum of
+    the kernel inside map and masks. Weighted counts are not Poisson distributed under a Gaussian: significances are
+    exact for ``kernel="disk"`` only, and in both cases the smallest of several scales is chosen by them.
 
     References
     ----------
@@ -165,7 +166,7 @@ def adaptive_smooth(
         arrays["expected"] = reference_counts(cube, index)
     arrays = {n: _renamed(a) for n, a in arrays.items()}
     tiles = tile_sizes(sky_chunks(arrays.values()), settings.depth, 8.0 * (6 * len(slices) + 4 * cube.sizes["energy"]))
-    plan = {"energy": (Span(0, len(slices), 0, len(slices)),)}
+    plan: dict[str, tuple[Span, ...]] = {"energy": (Span(0, len(slices), 0, len(slices)),)}
     plan |= {d: spans(s, n) for d, s, n in zip(("y", "x"), tiles, settings.depth, strict=True)}
     number = cube.sizes["energy"]
     maps = map_windows(

@@ -63,10 +63,10 @@ def find_peaks(
     -------
     astropy.table.Table
         A row for each peak, the highest first: ``lon``, ``lat`` in the frame of the map, ``ra``, ``dec`` (ICRS), the
-        pixel coordinates ``y`` and ``x``, the pixel's ``row`` and ``column`` in the array, the energy where the map has one, and the values of all maps at the pixel.
-        A Dataset with ``ts`` has positions from that map, and ``pos_err``: the radius of 68 % that follows from its
-        curvature, where the statistic has risen by one in each direction (Wilks). Attributes ``frame``, ``threshold``
-        and ``min_distance`` in ``meta``.
+        pixel coordinates ``y`` and ``x``, the pixel's ``row`` and ``column`` in the array, the energy where the map has
+        several, and the values of all maps at the pixel. A Dataset with ``ts`` has positions from that map, and
+        ``pos_err``: the radius of 68 % that follows from its curvature, where the statistic has risen by one in each
+        direction (Wilks). ``frame``, ``threshold`` and ``min_distance`` stand in ``meta``.
 
     Raises
     ------
@@ -75,8 +75,8 @@ def find_peaks(
 
     Notes
     -----
-    Of equal pixels within the radius the first in order of rows is the peak. Pixels that are NaN are no peaks and beside
-    no peak. A peak at the edge of the map, or beside NaN, has the position of its pixel, and no error.
+    Of equal pixels within the radius the first in order of rows is the peak. NaN is lower than everything. A peak
+    at the edge of the map, or beside NaN, has the position of its pixel, and no error.
 
     Examples
     --------
@@ -134,11 +134,15 @@ def _rows(
     arrays = {"target": variable}
     made = map_windows(_flags, arrays, ("peak",), plan, settings=settings)
     fitted = _fits(columns[shaped].variable) if subpixel else {}
-    found = split_again(made, sky_chunks([variable])) | fitted | {
-        # maps with other dims in front than the one that is searched belong to a row as a whole
-        f"{'value' if a.dims == target.dims else 'vector'}:{n}": a.variable
-        for n, a in columns.items()
-    }
+    found = (
+        split_again(made, sky_chunks([variable]))
+        | fitted
+        | {
+            # maps with other dims in front than the one that is searched belong to a row as a whole
+            f"{'value' if a.dims == target.dims else 'vector'}:{n}": a.variable
+            for n, a in columns.items()
+        }
+    )
     if all(a.chunks is None for a in found.values()):
         return [_pick({n: np.asarray(a.data) for n, a in found.items()}, (0, 0))]
     return _stream(found, variable)
@@ -158,7 +162,10 @@ def _fits(variable: xr.Variable) -> dict[str, xr.Variable]:
 def _flags(arrays: Mapping[str, xr.Variable], window: Window, settings: _Settings) -> list[FloatArray]:
     values = np.asarray(arrays["target"].values, dtype=float)
     inner = (window["y"].inner, window["x"].inner)
-    peaks = [find_maxima(v, settings.threshold, settings.disc.kernel > 0)[inner] for v in values.reshape(-1, *values.shape[-2:])]
+    peaks = [
+        find_maxima(v, settings.threshold, settings.disc.kernel > 0)[inner]
+        for v in values.reshape(-1, *values.shape[-2:])
+    ]
     shape = (*values.shape[:-2], *peaks[0].shape)
     return [np.reshape(np.stack(peaks).astype(float), shape)]
 
@@ -171,10 +178,11 @@ def _paraboloids(arrays: Mapping[str, xr.Variable], window: Window) -> list[Floa
 
 def _stream(found: Mapping[str, xr.Variable], target: xr.Variable) -> list[dict[str, Any]]:
     """One task a tile, which returns its peaks."""
-    import dask
     import dask.array as da
+    from dask.base import compute
+    from dask.delayed import delayed
 
-    chunks = {d: c for d, c in zip(("y", "x"), sky_chunks([target]), strict=True)}
+    chunks = dict(zip(("y", "x"), sky_chunks([target]), strict=True))
     blocks = {}
     for name, array in found.items():
         layout = {d: chunks.get(str(d), -1) for d in array.dims}
@@ -184,19 +192,21 @@ def _stream(found: Mapping[str, xr.Variable], target: xr.Variable) -> list[dict[
         # without fusing through to_delayed a tile of all maps is made once
         blocks[name] = data.to_delayed(optimize_graph=False)
     edges = [list(itertools.accumulate(chunks[d], initial=0)) for d in ("y", "x")]
-    pick = dask.delayed(_pick, pure=True)
+    pick = delayed(_pick, pure=True)
     tasks = [
         pick({n: b[(0,) * (b.ndim - 2) + (i, j)] for n, b in blocks.items()}, (edges[0][i], edges[1][j]))
         for i in range(len(chunks["y"]))
         for j in range(len(chunks["x"]))
     ]
-    return list(dask.compute(*tasks))
+    return list(compute(*tasks))
 
 
 def _pick(arrays: Mapping[str, np.ndarray], first: tuple[int, int]) -> dict[str, Any]:
     """Positions and values of the peaks of a tile."""
     where = np.nonzero(arrays["peak"] > 0)
-    result: dict[str, Any] = {"plane": np.stack(where[:-2], axis=1) if len(where) > 2 else np.zeros((len(where[0]), 0), int)}
+    result: dict[str, Any] = {
+        "plane": np.stack(where[:-2], axis=1) if len(where) > 2 else np.zeros((len(where[0]), 0), int)
+    }
     result["y"], result["x"] = where[-2] + first[0], where[-1] + first[1]
     for name, array in arrays.items():
         if name == "peak":
@@ -226,7 +236,9 @@ def _table(
         y, x = (p + np.where(fitted, joined[f"fit:d{d}"], 0.0) for d, p in (("y", y), ("x", x)))
     lon, lat = grid.frame.pixel_to_sky(y, x)
     ra, dec = grid.frame.to_icrs(lon, lat)
-    table = Table(meta={"frame": grid.frame.name, "threshold": settings.threshold, "min_distance": f"{settings.disc.r_out:g} deg"})
+    table = Table(
+        meta={"frame": grid.frame.name, "threshold": settings.threshold, "min_distance": f"{settings.disc.r_out:g} deg"}
+    )
     for name, values in (("lon", lon), ("lat", lat), ("ra", ra % 360.0), ("dec", dec)):
         table[name] = np.asarray(values, dtype=float) * u.deg
     if with_error and "fit:dy" in joined:
@@ -250,5 +262,3 @@ def _radius(joined: Mapping[str, np.ndarray], pixel: tuple[float, float]) -> Flo
     determinant = joined["fit:var_y"] * joined["fit:var_x"] - joined["fit:cov"] ** 2
     with np.errstate(invalid="ignore"):
         return np.asarray(R68 * np.sqrt(pixel[0] * pixel[1]) * np.maximum(determinant, 0.0) ** 0.25)
-
-

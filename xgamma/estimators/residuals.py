@@ -91,8 +91,8 @@ def residuals(
     elif method == "diff":
         result = counts - model
     else:
-        scale = np.sqrt(model) if method == "diff/sqrt(model)" else model
-        result = (counts - model) / scale.where(scale > 0)
+        positive = model.where(model > 0)
+        result = (counts - model) / (positive**0.5 if method == "diff/sqrt(model)" else positive)
     result = result.rename("residuals")
     result.attrs = canonical_attrs("", METHODS[method])
     return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +15,11 @@ from xgamma.background.windows import Span, Window, map_windows, sky_chunks, spa
 from xgamma.coords.bins import axis_of, bin_axis
 from xgamma.coords.energy_groups import energy_groups
 from xgamma.coords.grid import pixel_scale
-from xgamma.coords.sky import SkyGrid, grid_of, has_sky
+from xgamma.coords.sky import grid_of
 from xgamma.coords.units import canonical_attrs, to_value
 from xgamma.estimators.sed import reference_fluxes
-from xgamma.estimators.ts_planes import CubeSettings, MapSettings, Ranges, Zones, ts_of_window
+from xgamma.estimators.ts_inputs import checked_mask, cube_arrays, cube_settings, map_zones
+from xgamma.estimators.ts_planes import MapSettings, Ranges, Zones, ts_of_window
 from xgamma.estimators.ts_source import Source, source_of
 from xgamma.fit.cubes import named_cubes
 from xgamma.io.flux_layout import flux_attrs
@@ -31,9 +31,6 @@ __all__ = ["ts_map"]
 SELECTION = ("errn-errp", "ul", "scan")
 #: Norms of the likelihood profile by default.
 SCAN_NORMS = np.geomspace(0.2, 5.0, 11)
-MASKS = ("mask_safe", "mask_fit")
-#: Responses and the dims that they have beside those of runs and coarse pixels.
-RESPONSES = {"psf": ("rad",), "edisp": ("energy",), "irf_exposure": ()}
 
 
 def ts_map(
@@ -92,10 +89,10 @@ def ts_map(
     xarray.Dataset
         Dims (energy, y, x), lazy if a cube is lazy: ``ts``, ``sqrt_ts`` (with the sign of the norm), ``norm``,
         ``norm_err``, ``stat``, ``stat_null``, ``counts``, ``npred`` and ``npred_excess`` in the window of the pixel,
-        what `selection` asks for (``norm_errn``, ``norm_errp``, ``norm_ul``; ``stat_scan`` with the dim ``scan`` in front
-        and its norms in ``norm_scan``), and the fluxes to which norms refer, ``ref_dnde``, ``ref_flux``, ``ref_eflux``,
-        ``ref_e2dnde``: `~xgamma.estimators.sed.to_sed_type` makes maps of flux. NaN where no bin of the pixel is
-        inside the masks, and where no signal is expected.
+        what `selection` asks for (``norm_errn``, ``norm_errp``, ``norm_ul``; ``stat_scan`` with the dim ``scan`` in
+        front and its norms in ``norm_scan``), and the fluxes to which norms refer, ``ref_dnde``, ``ref_flux``,
+        ``ref_eflux``, ``ref_e2dnde``: `~xgamma.estimators.sed.to_sed_type` makes maps of flux. NaN where no bin of the
+        pixel is inside the masks, and where no signal is expected.
 
     Raises
     ------
@@ -116,8 +113,8 @@ def ts_map(
 
     Notes
     -----
-    Cash is minimised over one norm at each pixel, over all voxels in the window, the masks and the map. Only voxels with
-    counts enter logarithms, the sum of the signal is one convolution. Norms may be negative as long as voxels with
+    Cash is minimised over one norm at each pixel, over all voxels in the window, the masks and the map. Only voxels
+    with counts enter logarithms, the sum of the signal is one convolution. Norms may be negative as long as voxels with
     counts are predicted positive; in empty voxels a negative prediction counts as zero. Where the window holds no
     counts, the norm is the lowest at which nothing is predicted negative, and the upper limit is that above zero.
 
@@ -155,14 +152,14 @@ def ts_map(
     fit = TSSettings(
         names, _positive(n_sigma, "n_sigma"), _positive(n_sigma_ul, "n_sigma_ul"), _norms(scan_values, names)
     )
-    zones = _zones(first, None if zone_width is None else positive_angle(zone_width, "zone_width"))
+    zones = map_zones(named.values(), None if zone_width is None else positive_angle(zone_width, "zone_width"))
     arrays: dict[str, xr.Variable] = {}
     settings = []
     for number, (name, cube) in enumerate(named.items()):
-        arrays |= _arrays(number, name, cube, mask, source)
-        settings.append(_cube_settings(cube, groups[name], source, zones))
+        arrays |= cube_arrays(number, name, cube, mask, source)
+        settings.append(cube_settings(cube, groups[name], source, zones))
     if where is not None:
-        arrays["where"] = _checked_mask(where, first, "where").transpose("y", "x")
+        arrays["where"] = checked_mask(where, first, "where").transpose("y", "x")
     lazy = any(a.chunks is not None for a in arrays.values())
     whole = MapSettings(
         cubes=tuple(settings),
@@ -174,7 +171,11 @@ def ts_map(
         zones=zones,
         fit=fit,
         # the threads of Dask run beside each other; without them the rows of a map are divided
-        threads=1 if lazy else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=1
+        if lazy
+        else len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
     )
     plan = _plan(arrays, whole)
     maps = map_windows(ts_of_window, arrays, fit.names, plan, _extra(arrays, whole), settings=whole)
@@ -217,7 +218,9 @@ def _half(cube: xr.Dataset, width: float) -> tuple[int, int]:
     sizes = cube.sizes["y"], cube.sizes["x"]
     half = tuple(math.ceil(0.5 * width / p - 0.5 - 1e-9) if width > p else 0 for p in pixel_scale(cube))
     if any(2 * h + 1 > n for h, n in zip(half, sizes, strict=True)):
-        msg = f"kernel_width of {width:g} deg is larger than the map of {sizes} pixels (y, x) of {pixel_scale(cube)} deg"
+        msg = (
+            f"kernel_width of {width:g} deg is larger than the map of {sizes} pixels (y, x) of {pixel_scale(cube)} deg"
+        )
         raise ValueError(msg)
     return half[0], half[1]
 
@@ -229,19 +232,21 @@ def _groups(named: Mapping[str, xr.Dataset], edges: Any) -> tuple[dict[str, tupl
         low, high = (
             f(e(a[f"energy_{end}"].values) for a in axes) for f, e, end in ((min, np.min, "min"), (max, np.max, "max"))
         )
-        axis = bin_axis("energy", [low], [high], "TeV", axes[0]["energy"].attrs.get("interp", "log"), long_name="Energy")
+        axis = bin_axis(
+            "energy", [low], [high], "TeV", axes[0]["energy"].attrs.get("interp", "log"), long_name="Energy"
+        )
         return {n: (0,) * a.sizes["energy"] for n, a in zip(named, axes, strict=True)}, axis
     found = {}
-    axis = None
+    common: xr.DataArray | None = None
     for name, cube in named.items():
         slices, own = energy_groups(cube, edges)
         numbers = np.full(axis_of(cube, "energy").sizes["energy"], -1)
         for number, part in enumerate(slices):
             numbers[part] = number
         found[name] = tuple(numbers.tolist())
-        axis = own if axis is None else axis
-    assert axis is not None
-    return found, axis
+        common = own if common is None else common
+    assert common is not None
+    return found, common
 
 
 def _selection(selection: str | Iterable[str]) -> tuple[str, ...]:
@@ -281,139 +286,12 @@ def _at_source(exposure: str | None, source: Source) -> bool:
     return exposure == "source"
 
 
-def _zones(cube: xr.Dataset, width: float | None) -> Zones:
-    edges = []
-    for dim, size in zip(("y", "x"), pixel_scale(cube), strict=True):
-        number = cube.sizes[dim]
-        zones = 1 if width is None else min(number, max(1, round(number * size / width)))
-        edges.append(tuple(np.linspace(0, number, zones + 1).round().astype(int).tolist()))
-    if not any(f"irf_{d}" in cube[n].dims for n in RESPONSES if n in cube for d in "yx"):
-        edges = [(e[0], e[-1]) for e in edges]
-    return Zones(*edges)
-
-
-def _arrays(
-    number: int, name: str, cube: xr.Dataset, mask: xr.DataArray | None, source: Source
-) -> dict[str, xr.Variable]:
-    """Return the variables of a cube under names and dims of their own."""
-    if "psf" not in cube and source.shape is None:
-        msg = f"{name!r} has no 'psf': reduce it with the point spread function, or give an extended model"
-        raise ValueError(msg)
-    if "edisp" in cube and "energy" not in cube["edisp"].dims:
-        msg = f"the energy dispersion of {name!r} has the dims {cube['edisp'].dims}; a TS map needs (energy_true, energy)"
-        raise ValueError(msg)
-    found = {n: cube[n].variable for n in ("counts", "background", "exposure", *MASKS, *RESPONSES) if n in cube}
-    if mask is not None:
-        found["mask"] = _checked_mask(mask, cube, "mask")
-    if "irf_exposure" not in found or not {"irf_y", "irf_x"} & set(found["irf_exposure"].dims):
-        # where responses are the same everywhere, files may hold zeros here
-        found["irf_exposure"] = found["exposure"].mean(("y", "x"))
-    sizes = cube["counts"].sizes
-    for what in ("background", *MASKS, "mask"):
-        wrong = [d for d, n in found[what].sizes.items() if sizes.get(d) != n] if what in found else []
-        if wrong:
-            msg = f"{what!r} of {name!r} differs from the counts along {wrong}"
-            raise ValueError(msg)
-    return {
-        f"{number}:{n}": xr.Variable([d if d in ("y", "x") else f"{number}:{d}" for d in v.dims], v.data)
-        for n, v in found.items()
-    }
-
-
-def _checked_mask(mask: xr.DataArray, cube: xr.Dataset, name: str) -> xr.Variable:
-    if not isinstance(mask, xr.DataArray) or mask.dtype != bool:
-        msg = f"{name} must be a DataArray of bools"
-        raise TypeError(msg)
-    if grid_of(mask) != grid_of(cube):
-        msg = f"{name} is on another grid than the cube; select or reproject it first"
-        raise ValueError(msg)
-    return mask.variable
-
-
-def _cube_settings(cube: xr.Dataset, groups: tuple[int, ...], source: Source, zones: Zones) -> CubeSettings:
-    true = axis_of(cube, "energy_true")
-    low, high = _true_bins(true)
-    if "edisp" in cube:
-        flux = source.flux(low, high)[:, None]
-    else:
-        energy = axis_of(cube, "energy")
-        lo, hi = (energy[f"energy_{end}"].values for end in ("min", "max"))
-        flux = source.flux(np.maximum(low[:, None], lo), np.minimum(high[:, None], hi))
-    rad, edges, nodes = _separations(cube)
-    own = axis_of(cube, "psf_energy_true").values if "psf" in cube and "psf_energy_true" in cube["psf"].dims else ()
-    irf_y, irf_x = _irf_ranges(cube, zones)
-    return CubeSettings(
-        groups=groups,
-        flux=tuple(tuple(row) for row in flux.tolist()),
-        true_energy=tuple(true.values.tolist()),
-        psf_energy=tuple(float(e) for e in own),
-        rad=rad,
-        rad_edges=edges,
-        nodes=nodes,
-        irf_y=irf_y,
-        irf_x=irf_x,
-    )
-
-
-def _true_bins(true: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Edges of the bins of true energy; nodes stand for bins that meet halfway in log energy."""
-    low, high = (true[f"energy_true_{end}"].values for end in ("min", "max"))
-    if (high > low).all():
-        return low, high
-    if len(low) < 2:
-        msg = "energy_true has one node and no bins: give it edges"
-        raise ValueError(msg)
-    logs = np.log(true.values)
-    steps = np.diff(logs)
-    edges = np.exp(np.concatenate([[logs[0] - 0.5 * steps[0]], logs[:-1] + 0.5 * steps, [logs[-1] + 0.5 * steps[-1]]]))
-    return edges[:-1], edges[1:]
-
-
-def _separations(cube: xr.Dataset) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
-    """Separations of the point spread function, ends of their steps, and whether they are nodes."""
-    if "psf" not in cube:
-        return (), (), False
-    rad = axis_of(cube, "rad")
-    low, high = (rad[f"rad_{end}"].values for end in ("min", "max"))
-    nodes = bool((low == high).all())
-    edges = rad.values if nodes else np.append(low, high[-1])
-    if edges[0] > 0:
-        edges = np.insert(edges, 0, 0.0)
-    return tuple(rad.values.tolist()), tuple(edges.tolist()), nodes
-
-
-def _irf_ranges(cube: xr.Dataset, zones: Zones) -> tuple[Ranges, Ranges]:
-    """Pixels of the responses that lie in each zone, along each axis; the nearest where none does."""
-    if not has_sky(cube, "irf_") or not any("irf_y" in cube[n].dims for n in RESPONSES if n in cube):
-        return (), ()
-    grid, irf = grid_of(cube), grid_of(cube, "irf_")
-    middle = (0.5 * (irf.y.start + irf.y.stop - 1), 0.5 * (irf.x.start + irf.x.stop - 1))
-    rows = _pixels(grid, irf, np.asarray(irf.y, dtype=float), np.full(len(irf.y), middle[1]))[0] - grid.y.start
-    columns = _pixels(grid, irf, np.full(len(irf.x), middle[0]), np.asarray(irf.x, dtype=float))[1] - grid.x.start
-    return _ranges(rows, zones.y), _ranges(columns, zones.x)
-
-
-def _pixels(grid: SkyGrid, irf: SkyGrid, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    lon, lat = irf.frame.pixel_to_sky(y, x)
-    return grid.sky_to_pixel(*grid.frame.from_icrs(*irf.frame.to_icrs(lon, lat)))
-
-
-def _ranges(places: np.ndarray, edges: tuple[int, ...]) -> Ranges:
-    found = []
-    for start, stop in itertools.pairwise(edges):
-        inside = np.flatnonzero((places >= start - 0.5) & (places < stop - 0.5))
-        if not inside.size:
-            inside = np.atleast_1d(np.nanargmin(np.abs(places - 0.5 * (start + stop - 1))))
-        found.append((int(inside[0]), int(inside[-1]) + 1))
-    return tuple(found)
-
-
 def _plan(arrays: Mapping[str, xr.Variable], settings: MapSettings) -> dict[str, tuple[Span, ...]]:
     groups = settings.n_groups
     bins = sum(a.size // (a.sizes["y"] * a.sizes["x"]) for n, a in arrays.items() if n.endswith(":counts"))
     # beside the results of a tile stand its counts, background, exposure and copies of these
     tiles = tile_sizes(sky_chunks(arrays.values()), settings.half, 8.0 * (len(settings.fit.names) * groups + 6 * bins))
-    plan = {"energy": (Span(0, groups, 0, groups),)}
+    plan: dict[str, tuple[Span, ...]] = {"energy": (Span(0, groups, 0, groups),)}
     return plan | {d: spans(s, h) for d, s, h in zip(("y", "x"), tiles, settings.half, strict=True)}
 
 

@@ -157,7 +157,11 @@ def ts_of_window(arrays: Mapping[str, xr.Variable], window: Window, settings: Ma
             place = (slice(top - y.start, bottom - y.start), slice(left - x.start, right - x.start))
             where = None
             if "where" in arrays:
-                where = np.asarray(arrays["where"].values[tuple(slice(r.start - s.first, r.stop - s.first) for r, s in ((rows, y), (columns, x)))])
+                where = np.asarray(
+                    arrays["where"].values[
+                        tuple(slice(r.start - s.first, r.stop - s.first) for r, s in ((rows, y), (columns, x)))
+                    ]
+                )
                 if not where.any():
                     continue
             for group in range(settings.n_groups):
@@ -214,7 +218,11 @@ def _parts(
 
 
 def _part(
-    arrays: Mapping[str, xr.Variable], cube: CubeSettings, settings: MapSettings, inner: tuple[slice, slice], number: int
+    arrays: Mapping[str, xr.Variable],
+    cube: CubeSettings,
+    settings: MapSettings,
+    inner: tuple[slice, slice],
+    number: int,
 ) -> _Part:
     def values(name: str) -> FloatArray:
         return np.asarray(arrays[name].transpose(f"{number}:energy", "y", "x").values, dtype=float)

@@ -117,7 +117,10 @@ def _shape(spatial: SpatialModel, cube: xr.Dataset) -> FloatArray:
         raise ValueError(msg)
     moved.position = SkyCoord(lon, lat, unit="deg", frame=grid.frame.celestial)  # type: ignore[misc]
     radius = moved.evaluation_radius(*moved.values)
-    half = [int(np.ceil(radius / size)) if np.isfinite(radius) else n for size, n in zip(pixel_scale(cube), grid.shape, strict=True)]
+    half = [
+        int(np.ceil(radius / size)) if np.isfinite(radius) else n
+        for size, n in zip(pixel_scale(cube), grid.shape, strict=True)
+    ]
     if any(h > n for h, n in zip(half, grid.shape, strict=True)):
         msg = f"{type(spatial).__name__} reaches {radius:g} deg from its centre, farther than the map is wide"
         raise ValueError(msg)

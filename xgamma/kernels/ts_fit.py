@@ -1,8 +1,8 @@
 """TS maps of one window in memory: sums over the window of each pixel, and the fits of `xgamma.kernels.ts_pixels`.
 
 Every voxel (energy bin and pixel) of the window around a pixel enters, as far as it lies inside the map and the mask.
-The signal of a source at pixel p in voxel (e, q) is ``source[e, p] * kernel[e, q - p] * voxel[e, q]``. Its sum over the window
-is one convolution; only voxels with counts enter logarithms, and of most maps these are a few percent.
+The signal of a source at pixel p in voxel (e, q) is ``source[e, p] * kernel[e, q - p] * voxel[e, q]``. Its sum over
+the window is one convolution; only voxels with counts enter logarithms, and of most maps these are a few percent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xgamma.kernels.convolve import convolve
 from xgamma.kernels.stats import TRUNCATION
 
 if TYPE_CHECKING:
-    from xgamma.kernels.ts_pixels import Voxels
+    from xgamma.kernels.ts_voxels import Voxels
 
 __all__ = ["Results", "Signal", "TSSettings", "fit_window", "window_sum"]
 
@@ -190,7 +190,7 @@ def _in_threads(function: Callable[[slice], None], length: int, threads: int) ->
 
 def _voxels(counts: FloatArray, background: FloatArray, mask: BoolArray, signal: Signal) -> Voxels:
     """Voxels with counts sorted by row, column and bin, and maps of the others."""
-    from xgamma.kernels.ts_pixels import PART, Voxels
+    from xgamma.kernels.ts_voxels import PART, Voxels
 
     bins, ny, nx = counts.shape
     rows = np.ascontiguousarray(counts.transpose(1, 2, 0)).ravel()
@@ -224,7 +224,7 @@ def _voxels(counts: FloatArray, background: FloatArray, mask: BoolArray, signal:
 
 def _total_signal(mask: BoolArray, signal: Signal, inner: tuple[slice, slice]) -> FloatArray:
     """Sum of the signal over the window of each pixel, inside the map and the mask, shape (ny, nx)."""
-    total = 0.0
+    total = np.zeros([s.stop - s.start for s in inner])
     for e, kernel in enumerate(signal.kernel):
         if signal.voxel is None and mask[e].all():
             part = _inside_map(kernel, mask.shape[1:], inner)
@@ -232,7 +232,7 @@ def _total_signal(mask: BoolArray, signal: Signal, inner: tuple[slice, slice]) -
             field = mask[e].astype(float) if signal.voxel is None else np.where(mask[e], signal.voxel[e], 0.0)
             part = convolve(field, kernel[::-1, ::-1])[inner]
         total = total + (part if signal.source is None else part * signal.source[e])
-    return np.asarray(total)
+    return total
 
 
 def _inside_map(kernel: FloatArray, shape: tuple[int, ...], inner: tuple[slice, slice]) -> FloatArray:
@@ -279,10 +279,13 @@ def window_sum(plane: FloatArray, half: tuple[int, int], inner: tuple[slice, sli
     """
     rows, columns = inner
     padded = np.pad(np.asarray(plane, dtype=float), [(h, h) for h in half])
-    n = rows.stop - rows.start
-    lines = sum(padded[rows.start + j : rows.start + j + n] for j in range(2 * half[0] + 1))
-    n = columns.stop - columns.start
-    return np.asarray(sum(lines[:, columns.start + j : columns.start + j + n] for j in range(2 * half[1] + 1)))
+    ny, nx = rows.stop - rows.start, columns.stop - columns.start
+    lines, result = np.zeros((ny, padded.shape[1])), np.zeros((ny, nx))
+    for j in range(rows.start, rows.start + 2 * half[0] + 1):
+        lines += padded[j : j + ny]
+    for j in range(columns.start, columns.start + 2 * half[1] + 1):
+        result += lines[:, j : j + nx]
+    return result
 
 
 def _lowest_norms(

@@ -1,8 +1,8 @@
 """Fits of one norm at every pixel of a map from its non-empty voxels: loops compiled by numba.
 
-Importing this module imports numba, which takes a good part of a second: import it inside functions only. The first call
-on a machine compiles for some seconds; what was compiled is kept on disk. The compiled functions hold no lock (``nogil``)
-and use one thread, since several of them run beside each other in the threads of Dask.
+Importing this module imports numba, which takes a good part of a second: import it inside functions only. The first
+call on a machine compiles for some seconds; what was compiled is kept on disk. The compiled functions hold no lock
+(``nogil``) and use one thread, since several of them run beside each other in the threads of Dask.
 
 The norm a of a signal s over a background b is fitted to counts n. Half of the Cash statistic is, without constants,
 
@@ -17,56 +17,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Fits", "Voxels", "fit_pixels"]
+from xgamma.kernels.ts_voxels import Voxels, below_zero, compiled, corners_between, gather, most_voxels
 
-#: Sums may be made in any order, which lets the processor add several terms at once; infinities stay infinities.
-FAST = {"reassoc", "contract", "arcp", "nsz"}
+__all__ = ["Fits", "fit_pixels"]
+
 STEPS = 200
 #: Passes over all voxels that narrow down a negative norm before single corners are looked at.
 PASSES = 2
-#: Columns of a window that share a lower bound of their background.
-PART = 16
 
 FloatArray = NDArray[np.float64]
-
-
-class Voxels(NamedTuple):
-    """The voxels of a window: those with counts as a list, empty ones as maps; wy, wx are the window's sides.
-
-    Attributes
-    ----------
-    pointer
-        First listed voxel of each pixel, shape (wy + 1, wx + 1): row y ends at ``pointer[y, wx]``.
-    bins, columns, counts, background, signal
-        Energy bin, column, counts, background (not zero) and factor of the signal of each voxel with counts.
-    log_background
-        Counts times the logarithm of their background.
-    empty
-        Background of empty voxels, shape (bins, wy, wx); infinite where there are counts or no measurement.
-    smallest
-        Least background over factor of the signal of the empty voxels in parts of `PART` columns, shape
-        (bins, wy, parts).
-    kernel
-        Signal around a source, shape (bins, ky, kx).
-    largest
-        Largest element of each row of the kernel, shape (bins, ky).
-    """
-
-    pointer: NDArray[np.intp]
-    bins: NDArray[np.intp]
-    columns: NDArray[np.intp]
-    counts: FloatArray
-    background: FloatArray
-    signal: FloatArray
-    log_background: FloatArray
-    empty: FloatArray
-    smallest: FloatArray
-    kernel: FloatArray
-    largest: FloatArray
 
 
 class Fits(NamedTuple):
@@ -94,31 +56,12 @@ class Fits(NamedTuple):
     stat_scan: FloatArray
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def _gather(y, x, voxels, scale, ratio, weight):  # type: ignore[no-untyped-def]
-    """Collect the voxels with counts and a signal under the kernel of a pixel; returns how many."""
-    ny, nx = voxels.pointer.shape[0] - 1, voxels.pointer.shape[1] - 1
-    half_y, half_x = voxels.kernel.shape[1] // 2, voxels.kernel.shape[2] // 2
-    left, right = max(0, x - half_x), min(nx, x + half_x + 1)
-    number = 0
-    log_background = 0.0
-    for row in range(max(0, y - half_y), min(ny, y + half_y + 1)):
-        for k in range(voxels.pointer[row, left], voxels.pointer[row, right]):
-            e = voxels.bins[k]
-            log_background += voxels.log_background[k]
-            s = voxels.kernel[e, row - y + half_y, voxels.columns[k] - x + half_x] * scale[e] * voxels.signal[k]
-            if s > 0.0:
-                ratio[number] = voxels.background[k] / s
-                weight[number] = voxels.counts[k]
-                number += 1
-    return number, log_background
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def _solve(number, ratio, weight, total, u):  # type: ignore[no-untyped-def]
+@compiled
+def _solve(number: int, ratio: FloatArray, weight: FloatArray, total: float, u: float) -> float:
     """Solve ``sum(w / (r + u)) = total`` from a start left of the root.
 
-    The reciprocal of the sum is concave and rises with u: Newton's method for it runs to the root without a step too far.
+    The reciprocal of the sum is concave and rises with u: Newton's method for it runs to the root without a step too
+    far.
     """
     for _ in range(STEPS):
         value = slope = 0.0
@@ -133,8 +76,8 @@ def _solve(number, ratio, weight, total, u):  # type: ignore[no-untyped-def]
     return u
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def _from_pole(number, ratio, weight, total):  # type: ignore[no-untyped-def]
+@compiled
+def _from_pole(number: int, ratio: FloatArray, weight: FloatArray, total: float) -> tuple[float, float]:
     """Best norm without the correction C, as distance from the pole at ``-min(ratio)``; `ratio` is counted from there.
 
     Both starts are lower bounds: what each voxel alone gives, and Jensen's inequality.
@@ -151,70 +94,22 @@ def _from_pole(number, ratio, weight, total):  # type: ignore[no-untyped-def]
     return _solve(number, ratio, weight, total, max(single, events / total - mean / events)), pole
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def _least(voxels, e, row, left, right):  # type: ignore[no-untyped-def]
-    """A lower bound of the background over factor of the empty voxels in a part of a row."""
-    least = np.inf
-    for k in range(left // PART, (right - 1) // PART + 1):
-        least = min(least, voxels.smallest[e, row, k])
-    return least
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def _below_zero(norm, y, x, voxels, factor, scale):  # type: ignore[no-untyped-def]
-    """Sum of the signal of empty voxels predicted negative at a negative norm, and the correction C."""
-    signal = correction = 0.0
-    bins, wy, wx = voxels.empty.shape
-    _, ky, kx = voxels.kernel.shape
-    half_y, half_x = ky // 2, kx // 2
-    left, right = max(0, x - half_x), min(wx, x + half_x + 1)
-    for e in range(bins):
-        for row in range(max(0, y - half_y), min(wy, y + half_y + 1)):
-            line = row - y + half_y
-            if -norm * voxels.largest[e, line] * scale[e] <= _least(voxels, e, row, left, right):
-                continue
-            empty = voxels.empty[e, row, left:right]
-            kernel = voxels.kernel[e, line, left - x + half_x : right - x + half_x]
-            for k in range(right - left):
-                s = kernel[k] * scale[e]
-                if factor is not None:
-                    s *= factor[e, row, left + k]
-                mu = empty[k] + norm * s
-                signal += s if mu < 0.0 else 0.0
-                correction -= mu if mu < 0.0 else 0.0
-    return signal, correction
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def _corners(low, high, y, x, voxels, factor, scale, place, size):  # type: ignore[no-untyped-def]
-    """Collect the corners between two negative norms; returns how many, and the signal of all that lie above."""
-    above = 0.0
-    number = 0
-    bins, wy, wx = voxels.empty.shape
-    _, ky, kx = voxels.kernel.shape
-    half_y, half_x = ky // 2, kx // 2
-    left, right = max(0, x - half_x), min(wx, x + half_x + 1)
-    for e in range(bins):
-        for row in range(max(0, y - half_y), min(wy, y + half_y + 1)):
-            line = row - y + half_y
-            if -low * voxels.largest[e, line] * scale[e] < _least(voxels, e, row, left, right):
-                continue
-            for column in range(left, right):
-                s = voxels.kernel[e, line, column - x + half_x] * scale[e]
-                if factor is not None:
-                    s *= factor[e, row, column]
-                b = voxels.empty[e, row, column]
-                if s > 0.0 and b + low * s <= 0.0:
-                    if b + high * s < 0.0:
-                        above += s
-                    else:
-                        place[number], size[number] = -b / s, s
-                        number += 1
-    return number, above
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def _negative(number, ratio, weight, total, u, pole, y, x, voxels, factor, scale, place, size):  # type: ignore[no-untyped-def]
+@compiled
+def _negative(
+    number: int,
+    ratio: FloatArray,
+    weight: FloatArray,
+    total: float,
+    u: float,
+    pole: float,
+    y: int,
+    x: int,
+    voxels: Voxels,
+    factor: FloatArray | None,
+    scale: FloatArray,
+    place: FloatArray,
+    size: FloatArray,
+) -> float:
     """Best negative norm, as distance from the pole; `u` is the one without the correction C, a lower bound.
 
     At a trial norm the signal below zero is known; the norm that is best with this signal left out lies on the other
@@ -224,7 +119,7 @@ def _negative(number, ratio, weight, total, u, pole, y, x, voxels, factor, scale
     low, high = u, pole
     for k in range(PASSES):
         trial = high - (0.3 if k == 0 else 0.5) * (high - low)
-        below, _ = _below_zero(trial - pole, y, x, voxels, factor, scale)
+        below, _ = below_zero(trial - pole, y, x, voxels, factor, scale)
         other = pole
         if total - below > 0.0:
             other = min(pole, _solve(number, ratio, weight, total - below, u))
@@ -232,7 +127,7 @@ def _negative(number, ratio, weight, total, u, pole, y, x, voxels, factor, scale
             low, high = trial, min(high, other)
         else:
             low, high = max(low, other), trial
-    left, above = _corners(low - pole, high - pole, y, x, voxels, factor, scale, place, size)
+    left, above = corners_between(low - pole, high - pole, y, x, voxels, factor, scale, place, size)
     while left > 0:
         middle = 0.5 * (low + high) - pole
         pivot = 0
@@ -270,8 +165,8 @@ def _negative(number, ratio, weight, total, u, pole, y, x, voxels, factor, scale
     return min(high, max(low, _solve(number, ratio, weight, total - above, u)))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def _rise(number, distance, weight, total, step):  # type: ignore[no-untyped-def]
+@compiled
+def _rise(number: int, distance: FloatArray, weight: FloatArray, total: float, step: float) -> tuple[float, float]:
     """Half of the rise of the statistic over a step from the best norm, and its slope, without the correction C.
 
     `distance` is that of the best norm from the pole of each voxel. Logarithms are taken of products of many terms.
@@ -290,21 +185,48 @@ def _rise(number, distance, weight, total, step):  # type: ignore[no-untyped-def
     return total * step - logarithm - np.log(product), slope
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def _full_rise(number, distance, weight, total, best, correction, step, y, x, voxels, factor, scale):  # type: ignore[no-untyped-def]
+@compiled
+def _full_rise(
+    number: int,
+    distance: FloatArray,
+    weight: FloatArray,
+    total: float,
+    best: float,
+    correction: float,
+    step: float,
+    y: int,
+    x: int,
+    voxels: Voxels,
+    factor: FloatArray | None,
+    scale: FloatArray,
+) -> tuple[float, float]:
     """Half of the rise of the statistic over a step from the best norm, and its slope."""
     value, slope = _rise(number, distance, weight, total, step)
     value -= correction
     if best + step < 0.0:
-        below, more = _below_zero(best + step, y, x, voxels, factor, scale)
+        below, more = below_zero(best + step, y, x, voxels, factor, scale)
         value, slope = value + more, slope - below
     return value, slope
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+@compiled
 def _distance(
-    number, distance, weight, total, best, correction, half, guess, sign, limit, y, x, voxels, factor, scale
-):  # type: ignore[no-untyped-def]  # fmt: skip
+    number: int,
+    distance: FloatArray,
+    weight: FloatArray,
+    total: float,
+    best: float,
+    correction: float,
+    half: float,
+    guess: float,
+    sign: float,
+    limit: float,
+    y: int,
+    x: int,
+    voxels: Voxels,
+    factor: FloatArray | None,
+    scale: FloatArray,
+) -> float:
     """Distance from the best norm at which half of the statistic has risen by `half`, up (sign 1) or down (-1).
 
     The rise is convex: from a point that lies too far Newton's method returns to the root without a step too far.
@@ -334,25 +256,20 @@ def _distance(
     return d
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def _most(first, voxels, inside):  # type: ignore[no-untyped-def]
-    """Largest number of voxels with counts under a kernel."""
-    half_y, half_x = voxels.kernel.shape[1] // 2, voxels.kernel.shape[2] // 2
-    wy, wx = voxels.pointer.shape[0] - 1, voxels.pointer.shape[1] - 1
-    most = 1
-    for y in range(inside.shape[0]):
-        for x in range(inside.shape[1]):
-            if inside[y, x]:
-                x0, x1 = max(0, x + first[1] - half_x), min(wx, x + first[1] + half_x + 1)
-                number = 0
-                for row in range(max(0, y + first[0] - half_y), min(wy, y + first[0] + half_y + 1)):
-                    number += voxels.pointer[row, x1] - voxels.pointer[row, x0]
-                most = max(most, number)
-    return most
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def fit_pixels(first, voxels, factor, scales, total, inside, lowest, n_sigma, n_sigma_ul, scan, fits):  # type: ignore[no-untyped-def]
+@compiled
+def fit_pixels(
+    first: tuple[int, int],
+    voxels: Voxels,
+    factor: FloatArray | None,
+    scales: FloatArray,
+    total: FloatArray,
+    inside: NDArray[np.bool_],
+    lowest: FloatArray,
+    n_sigma: float,
+    n_sigma_ul: float,
+    scan: FloatArray,
+    fits: Fits,
+) -> None:
     """Fit the norm of the signal at all pixels of an inner rectangle of a window; results are written in place.
 
     Parameters
@@ -378,7 +295,7 @@ def fit_pixels(first, voxels, factor, scales, total, inside, lowest, n_sigma, n_
     fits
         Results, see `Fits`.
     """
-    most = _most(first, voxels, inside)
+    most = most_voxels(first, voxels, inside)
     ratio, weight = np.empty(most), np.empty(most)
     place, size = np.empty(voxels.kernel.size), np.empty(voxels.kernel.size)
     for j in range(total.shape[0]):
@@ -386,7 +303,7 @@ def fit_pixels(first, voxels, factor, scales, total, inside, lowest, n_sigma, n_
             if not inside[j, i]:
                 continue
             y, x, t, scale = j + first[0], i + first[1], total[j, i], scales[j, i]
-            number, fits.log_null[j, i] = _gather(y, x, voxels, scale, ratio, weight)
+            number, fits.log_null[j, i] = gather(y, x, voxels, scale, ratio, weight)
             correction = 0.0
             if number == 0:
                 u, best, sigma = np.inf, lowest[j, i], np.nan
@@ -397,7 +314,7 @@ def fit_pixels(first, voxels, factor, scales, total, inside, lowest, n_sigma, n_
                     u = _negative(number, ratio, weight, t, u, pole, y, x, voxels, factor, scale, place, size)
                 best = u - pole
                 if best < 0.0:
-                    _, correction = _below_zero(best, y, x, voxels, factor, scale)
+                    _, correction = below_zero(best, y, x, voxels, factor, scale)
                 curvature = gain = 0.0
                 product = 1.0
                 for k in range(number):
@@ -425,7 +342,8 @@ def fit_pixels(first, voxels, factor, scales, total, inside, lowest, n_sigma, n_
                         number, ratio, weight, t, best, correction, half, step, -1.0, u, y, x, voxels, factor, scale
                     )  # fmt: skip
                 fits.errp[j, i] = _distance(
-                    number, ratio, weight, t, best, correction, half, 1.2 * step, 1.0, np.inf, y, x, voxels, factor, scale
+                    number, ratio, weight, t, best, correction, half, 1.2 * step, 1.0, np.inf,
+                    y, x, voxels, factor, scale,
                 )  # fmt: skip
             if fits.ul.size:
                 half = 0.5 * n_sigma_ul**2

@@ -46,7 +46,7 @@ def disc_areas(radius: FloatArray, half: tuple[int, int], pixel: tuple[float, fl
            [[1.      , 1.      ],
             [1.      , 1.      ]]])
     """
-    y, x = ((np.arange(h + 1) + 0.5) * size for h, size in zip(half, pixel, strict=True))
+    y, x = (np.asarray((np.arange(h + 1) + 0.5) * size) for h, size in zip(half, pixel, strict=True))
     corner = _corner_areas(np.asarray(radius, dtype=float)[:, None, None], y[:, None], x)
     rows = np.concatenate([2.0 * corner[:, :1], np.diff(corner, axis=1)], axis=1)
     result: FloatArray = np.concatenate([2.0 * rows[..., :1], np.diff(rows, axis=2)], axis=2)
@@ -152,7 +152,7 @@ def _interpolate(values: FloatArray, centers: FloatArray, middle: FloatArray) ->
 def _ring_areas(rings: bytes, half: tuple[int, int], pixel: tuple[float, float]) -> FloatArray:
     """Area of each ring in each pixel, in square degrees, for the rings that reach into the kernel."""
     radius = np.frombuffer(rings)
-    farthest = np.hypot(*((h + 0.5) * size for h, size in zip(half, pixel, strict=True)))
+    farthest = np.hypot((half[0] + 0.5) * pixel[0], (half[1] + 0.5) * pixel[1])
     radius = radius[: int(np.searchsorted(radius, farthest)) + 1]
     areas: FloatArray = np.diff(disc_areas(radius, half, pixel), axis=0)
     areas.flags.writeable = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -118,16 +118,18 @@ def compile_likelihood(cubes: Cubes, models: Model | Iterable[Model], stat: Stat
     chosen = as_models(models)
     named = named_cubes(cubes)
     alone = len(named) == 1
-    cubes = {n: maps_of(n, c, alone) if is_map(c) else spectra_of(n, c, alone) for n, c in named.items()}
-    maps = [s for s in cubes.values() if isinstance(s, Maps)]
-    sources = match_models(chosen, [s for s in cubes.values() if not isinstance(s, Maps)], maps)
+    parts: dict[str, Spectra] = {
+        n: maps_of(n, c, alone) if is_map(c) else spectra_of(n, c, alone) for n, c in named.items()
+    }
+    maps = [s for s in parts.values() if isinstance(s, Maps)]
+    sources = match_models(chosen, [s for s in parts.values() if not isinstance(s, Maps)], maps)
     check_map_models(chosen, maps)
-    names = {n: stat_name(s.cube, stat) for n, s in cubes.items()}
-    loaded = dict(zip(cubes, _load(list(cubes.values()), list(names.values())), strict=True))
+    names = {n: stat_name(s.cube, stat) for n, s in parts.items()}
+    loaded = dict(zip(parts, _load(list(parts.values()), list(names.values())), strict=True))
     fluxes: dict[Any, SpectralFlux] = {}
     parameters = chosen.parameters
     datasets: list[BinnedDataset] = []
-    for name, s in cubes.items():
+    for name, s in parts.items():
         if isinstance(s, Maps):
             responses = {n: v for n, v in loaded[name].items() if n in RESPONSES}
             values = {n: v for n, v in loaded[name].items() if n not in RESPONSES}

@@ -99,9 +99,7 @@ class SpectralFlux:
         own[self.scale] = 1.0
         return scale, tuple(own)
 
-    def add_gradient(
-        self, total: FloatArray, back: FloatArray, values: FloatArray, steps: Mapping[int, float]
-    ) -> None:
+    def add_gradient(self, total: FloatArray, back: FloatArray, values: FloatArray, steps: Mapping[int, float]) -> None:
         """Add the sum over the energies of a slope times the derivatives of the flux by the values with steps.
 
         Exact for a value that scales the spectrum; for others from the difference over a step to both sides.

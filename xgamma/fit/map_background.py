@@ -80,7 +80,7 @@ class ScaledCounts(MapContribution):
 
     def add_gradient(self, total: FloatArray, slope: Any, values: FloatArray, steps: Mapping[int, float]) -> None:
         """Add the sum over the bins of a slope times the derivatives of the prediction by the values with steps."""
-        weight = np.bincount(self.energy, slope[:] * self.counts, minlength=self.sums.size)
+        weight = np.asarray(np.bincount(self.energy, slope[:] * self.counts, minlength=self.sums.size), float)
         self.add_energy_gradient(total, weight, values, steps)
 
     def add_energy_gradient(

@@ -129,7 +129,7 @@ def _known(
         raise ValueError(msg)
     model = found[0]
     if not isinstance(statistic, CashStatistic):
-        msg = f"{model.name!r} scales a background, which fits of {label!r} with {statistic.name} do not have; take cash"
+        msg = f"{model.name!r} scales a background, which fits of {label!r} with {statistic.name} do not have"
         raise ValueError(msg)
     counts = statistic.known
     shape = background_shape(model, row.maps.grid)
@@ -186,7 +186,7 @@ def source_contribution(
     """
     exact = response.edisp is None
     if exact and kept is not None:
-        check_coverage(response, kept.any(axis=(1, 2)), model.name)
+        check_coverage(response, np.asarray(kept.any(axis=(1, 2))), model.name)
     folding = EnergyFolding.of(response.axes, exact)
     flux = SpectralFlux(model.spectral, parameters, folding.low, folding.high)
     assert isinstance(model.spatial, SpatialModel)

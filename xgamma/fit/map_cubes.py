@@ -260,7 +260,7 @@ def check_map_models(models: Models, maps: list[Maps]) -> None:
         if isinstance(model, TemplateNPredModel):
             continue
         if not isinstance(model, SkyModel):
-            msg = f"{model.name!r} is a {kind}; maps are fitted with SkyModel, FoVBackgroundModel and TemplateNPredModel"
+            msg = f"{model.name!r} is a {kind}; maps take SkyModel, FoVBackgroundModel and TemplateNPredModel"
             raise TypeError(msg)
         if model.spatial is None:
             msg = (

@@ -43,7 +43,8 @@ class _Base:
         """Return the counts in some bins."""
         if self.counts is not None:
             return self.counts[bins]
-        assert self.scaled is not None and self.factor is not None
+        assert self.scaled is not None
+        assert self.factor is not None
         return np.asarray(self.factor[self.scaled.energy[bins]] * self.scaled.counts[bins])
 
 
@@ -64,12 +65,12 @@ class _Slope:
 
 @dataclass(eq=False)
 class MapDataset(BinnedDataset):
-    """Bins of a map; parameters as for `BinnedDataset`, contributions are those of maps.
+    r"""Bins of a map; parameters as for `BinnedDataset`, contributions are those of maps.
 
     Notes
     -----
     With a background :math:`f_E b` the statistic is
-    :math:`2 \\sum_E (f_E B_E - N_E \\ln f_E) + \\mathrm{const} + 2 \\sum (s - n \\ln(1 + s / f b))`, where the second
+    :math:`2 \sum_E (f_E B_E - N_E \ln f_E) + \mathrm{const} + 2 \sum (s - n \ln(1 + s / f b))`, where the second
     sum is over bins that a source reaches. Other statistics, weights, and factors that are not positive go the long
     way.
     """
@@ -194,7 +195,8 @@ class MapDataset(BinnedDataset):
             if base.scaled is not None:
                 where = bins[filled]
                 # where the prediction is cut off nothing depends on the background
-                slopes = n * (np.where(high_n > TRUNCATION, 1.0 / high_n, 0.0) - np.where(low_n > TRUNCATION, 1.0 / low_n, 0.0))
+                one, two = (np.where(mu > TRUNCATION, 1.0 / mu, 0.0) for mu in (low_n, high_n))
+                slopes = n * (two - one)
                 lost += np.bincount(base.scaled.energy[where], slopes * base.scaled.counts[where], minlength=lost.size)
         return change, added, lost
 

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from xgamma.coords.sky import SkyGrid
 from xgamma.fit.flux import SpectralFlux
-from xgamma.fit.map_irf import EnergyFolding, MapResponse, pixel_of
+from xgamma.fit.map_irf import EnergyFolding, MapResponse
 from xgamma.fit.map_point import REMEMBERED, KeptBins, MapContribution, SpatialValues
 from xgamma.fit.psf_kernel import Convolution, finer_grid, psf_kernel
 from xgamma.kernels.sphere import from_vectors, separation
 from xgamma.models.spatial_geometry import axes_at
 from xgamma.models.spatial_model import SpatialModel
-from xgamma.models.spatial_pixels import SkyPixels, spatial_integral
+from xgamma.models.spatial_pixels import spatial_integral
+from xgamma.models.spatial_sky import SkyPixels
 
 __all__ = ["ExtendedContribution"]
 
@@ -173,14 +174,13 @@ class ExtendedContribution(MapContribution):
 
     def _fold(self, shape: tuple[float, ...], key: tuple[float, ...]) -> tuple[IntArray, FloatArray]:
         """Bins, and counts in them for a flux of scale 1."""
-        window, _ = self._shape(*shape)
+        window, flux = self._shape(*shape)
         weight = (self.flux.shape(*key)[:, None] * window.matrix).T
-        if self.spatial.frozen or window.convolution is None or not self._one_shape():
+        if self.spatial.frozen or window.convolution is None or not self.flux.fixed_shape:
             window, cube = self._cube(*shape)
             counts = weight @ self._of_fluxes(cube)
         else:
             # the spectrum stays as it is: energies are summed before they are convolved back
-            window, flux = self._shape(*shape)
             summed = np.zeros((window.exposure.shape[0], weight.shape[0]))
             np.add.at(summed, self.folding.true, weight.T)
             counts = window.convolution.summed(window.exposure * flux, summed.T)
@@ -200,9 +200,6 @@ class ExtendedContribution(MapContribution):
     def _of_fluxes(self, cube: FloatArray) -> FloatArray:
         """The planes of each of the fluxes, not copied where these are the bins of true energy."""
         return cube if self.folding.measured is None else cube[self.folding.true]
-
-    def _one_shape(self) -> bool:
-        return self.flux.fixed_shape
 
     def signal(self, values: FloatArray) -> tuple[IntArray, FloatArray]:
         """Return the bins that are filled, each once, and what is added to them."""
@@ -246,7 +243,7 @@ class ExtendedContribution(MapContribution):
                     total[place] += float(np.sum(image * (ends[0] - ends[1]))) / (2.0 * steps[place])
 
     def _back(self, window: _Window, weight: FloatArray, back: FloatArray) -> FloatArray:
-        """What a unit of the model in each pixel adds to the sum of slope times counts, per energy where it has some."""
+        """What a unit of the model in each pixel adds to the sum of slope times counts, per energy if it has some."""
         number = window.exposure.shape[0]
         summed = np.zeros((number, weight.shape[1]))
         np.add.at(summed, self.folding.true, weight)
@@ -315,10 +312,3 @@ def _overlap(window: SkyGrid, grid: SkyGrid) -> tuple[slice, IntArray, IntArray,
     columns = np.flatnonzero((x >= 0) & (x < len(grid.x)))
     rows = slice(first - window.y.start, last - window.y.start)
     return rows, columns, np.arange(first, last) - grid.y.start, x[columns]
-
-
-def center_of(model: SpatialModel, shape: tuple[float, ...], grid: SkyGrid) -> tuple[float, float]:
-    """Return the pixel numbers of the centre of a model, of the middle of the map where it has none."""
-    place = model.center(*shape)
-    vector = _middle(grid) if place is None else axes_at(*place, model.frame).center
-    return pixel_of(grid, vector)

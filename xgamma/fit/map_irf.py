@@ -50,9 +50,7 @@ def _cubic(place: float, number: int) -> tuple[IntArray, FloatArray]:
     """Pixels and weights of the interpolating cubic of Catmull and Rom."""
     first = int(np.floor(place))
     t = place - first
-    weights = 0.5 * np.array(
-        [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3]
-    )
+    weights = 0.5 * np.array([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3])
     return np.minimum(np.maximum(np.arange(first - 1, first + 3), 0), number - 1), weights
 
 
@@ -91,9 +89,7 @@ class CoarseMap:
         y, x = pixel_of(self.grid, vector)
         if not (np.isfinite(y) and np.isfinite(x)):
             return Blend(one, one, np.zeros((number, 1)))
-        (iy, wy), (ix, wx) = (
-            _spline(p - r.start, len(r)) for p, r in ((y, self.grid.y), (x, self.grid.x))
-        )
+        (iy, wy), (ix, wx) = (_spline(p - r.start, len(r)) for p, r in ((y, self.grid.y), (x, self.grid.x)))
         rows, columns = np.repeat(iy, 3), np.tile(ix, 3)
         weight = np.repeat(wy, 3) * np.tile(wx, 3) * np.ones((number, 1))
         if self.weight is not None:
@@ -110,7 +106,7 @@ class CoarseMap:
         if self.weight is None or not np.any(self.weight > 0):
             return Blend(one, one, np.zeros((number, 1)))
         row, column = np.nonzero((self.weight > 0).any(axis=0))
-        best = slice(k := int(np.argmin((row + self.grid.y.start - y) ** 2 + (column + self.grid.x.start - x) ** 2)), k + 1)
+        best = [int(np.argmin((row + self.grid.y.start - y) ** 2 + (column + self.grid.x.start - x) ** 2))]
         return Blend(row[best], column[best], np.ones((number, 1)))
 
     def pixels(self, rows: IntArray, columns: IntArray) -> FloatArray:
@@ -157,7 +153,7 @@ class PointSpread:
         if np.all(np.isnan(radius)):
             return None
         # at an edge of the table: positions next to each other have the same
-        last = self.edges[min(np.searchsorted(self.edges, np.nanmax(radius) * (1 - 1e-9)), self.edges.size - 1)]
+        last = self.edges[min(int(np.searchsorted(self.edges, np.nanmax(radius) * (1 - 1e-9))), self.edges.size - 1)]
         return radial_nodes(self.centers, float(last))
 
     def width_at(self, vector: FloatArray) -> float:

@@ -40,7 +40,7 @@ def background_shape(model: FoVBackgroundModel | TemplateNPredModel, grid: SkyGr
 
 
 def template_counts(model: TemplateNPredModel, s: Maps) -> xr.Variable:
-    """Return the counts of a template in the bins of a map, dims (energy, y, x), lazy if it is; 0 outside of its own map.
+    """Return the counts of a template in the bins of a map, dims (energy, y, x), lazy if it is; 0 outside of its map.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def template_counts(model: TemplateNPredModel, s: Maps) -> xr.Variable:
         msg = f"the energies of template {model.name!r} are not those of {s.name!r}; rebin one of them"
         raise ValueError(msg)
     if grid.frame != s.grid.frame:
-        msg = f"template {model.name!r} has another projection than {s.name!r}: {grid.frame}, not {s.grid.frame}; reproject it"
+        msg = f"template {model.name!r} is a map in {grid.frame}, {s.name!r} in {s.grid.frame}; reproject it"
         raise ValueError(msg)
     slices, padding = [], []
     for own, other in ((s.grid.y, grid.y), (s.grid.x, grid.x)):

@@ -65,7 +65,7 @@ def npred(cube: xr.Dataset, models: Model | Iterable[Model] = (), *, name: str |
     chosen = as_models(models)
     total = signal.variable + _background(cube, signal.variable, chosen, _name(cube, name))
     if is_map(cube):
-        total = np.maximum(total, 0.0)
+        total = total.where(~(total < 0), 0.0)
     return _labelled(total, cube, "npred", "Predicted counts")
 
 

@@ -220,7 +220,8 @@ def _block(
     stretch = 1.0 / max(float(np.cos(np.deg2rad(np.abs(lat).max()))), 0.05) if part.frame.period is not None else 2.0
     halo = [int(np.ceil(reach * k / size)) + HALO for size, k in zip(part.frame.binsize, (1.0, stretch), strict=True)]
     wide = [
-        slice(max(t.start - h, 0), min(t.stop + h, len(r))) for t, h, r in zip(tile, halo, (grid.y, grid.x), strict=True)
+        slice(max(t.start - h, 0), min(t.stop + h, len(r)))
+        for t, h, r in zip(tile, halo, (grid.y, grid.x), strict=True)
     ]
     own = {n: v[:, wide[0], wide[1]] if n == "exposure" else v for n, v in values.items()}
     near = axes

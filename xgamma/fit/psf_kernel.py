@@ -77,9 +77,9 @@ def psf_kernel(psf: PointSpread, nodes: RadialNodes, grid: SkyGrid, vector: Floa
         size = size if np.isfinite(size) and size > 0 else grid.frame.binsize[axis]
         half.append(min(int(np.ceil(nodes.last / size)) + 1, max(len(pixels) - 1, 0)))
     around = SkyGrid(grid.frame, *(range(p - h, p + h + 1) for p, h in zip(place, half, strict=True)))
-    pixels = PsfPixels(around, nodes, psf.width_at(vector))
-    shape = pixels.shape(center)
-    outer, core = pixels.split(*psf.functions(nodes, vector))
+    spread = PsfPixels(around, nodes, psf.width_at(vector))
+    shape = spread.shape(center)
+    outer, core = spread.split(*psf.functions(nodes, vector))
     kernel = np.zeros((outer.shape[0], *around.shape))
     kernel[:, shape.rows, shape.columns] = shape.integrals(outer.T, core.T).T
     return sharpened(kernel)
@@ -88,8 +88,8 @@ def psf_kernel(psf: PointSpread, nodes: RadialNodes, grid: SkyGrid, vector: Floa
 def sharpened(kernel: FloatArray) -> FloatArray:
     """Return the kernel that belongs to integrals over pixels, from the one for points in their middle.
 
-    What lies anywhere in a pixel is summed up and then spread as if it lay in the middle. That broadens it by the second
-    differences over 24, as the mean of a function over a pixel differs from its middle; they are subtracted.
+    What lies anywhere in a pixel is summed up and then spread as if it lay in the middle. That broadens it by the
+    second differences over 24, as the mean of a function over a pixel differs from its middle; they are subtracted.
 
     Parameters
     ----------

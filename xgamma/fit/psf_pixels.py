@@ -17,7 +17,7 @@ from xgamma.coords.sky import SkyGrid
 from xgamma.kernels.radial import RadialNodes, pixel_matrix
 from xgamma.kernels.sphere import from_vectors, separation
 from xgamma.models.spatial_geometry import axes_at
-from xgamma.models.spatial_pixels import SkyPixels
+from xgamma.models.spatial_sky import SkyPixels
 
 __all__ = ["PsfPixels", "PsfShape"]
 
@@ -132,7 +132,7 @@ class PsfPixels:
     def core_end(self) -> float:
         """Separation in deg beyond which the core is zero: that of a node."""
         nodes = self.nodes.radius
-        return float(nodes[min(np.searchsorted(nodes, self.end), nodes.size - 1)]) if self.end else 0.0
+        return float(nodes[min(int(np.searchsorted(nodes, self.end)), nodes.size - 1)]) if self.end else 0.0
 
     def shape(self, vector: FloatArray) -> PsfShape:
         """Return the integrals for a source at an ICRS unit vector."""
@@ -149,9 +149,7 @@ class PsfPixels:
             pixel_matrix(self.nodes, separation(p.vectors[k], vector), p.weight[k])
             for p, k in ((whole, active), (core, near))
         ]
-        return PsfShape(
-            self._rows[active], self._columns[active], matrices[0], matrices[1], place[self._inner[near]]
-        )
+        return PsfShape(self._rows[active], self._columns[active], matrices[0], matrices[1], place[self._inner[near]])
 
     def _look_up(self, vector: FloatArray) -> None:
         """Find the pixels around a position, with room for it to move."""

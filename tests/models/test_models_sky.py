@@ -127,3 +127,23 @@ def test_what_people_see(crab):
     html = crab._repr_html_()
     assert "<b>SkyModel &lt;b&gt;</b> (spectral: PowerLawSpectralModel, spatial: Place)" in html
     assert "lon_0" in html
+
+
+def test_attributes_that_are_set_later_are_checked():
+    crab = SkyModel(PowerLawSpectralModel(), name="crab")
+    both = crab.copy(name="vela", datasets_names=["a", "b"])
+    assert (both.name, both.datasets_names) == ("vela", ["a", "b"])
+    # not a part of the name
+    crab.datasets_names = "stereo"
+    assert crab.belongs_to("stereo")
+    assert not crab.belongs_to("stereo-2")
+    assert not crab.belongs_to("mono")
+    assert not crab.copy(datasets_names="stereo").belongs_to("ster")
+    with pytest.raises(TypeError, match="datasets_names=3 of 'crab' must be names of datasets"):
+        crab.datasets_names = 3
+    with pytest.raises(AttributeError, match="no attribute 'dataset_names'; did you mean 'datasets_names'"):
+        crab.dataset_names = ["a"]
+    with pytest.raises(AttributeError, match="no attribute 'spectral_model'; did you mean 'spectral'"):
+        crab.spectral_model = PowerLawSpectralModel()
+    crab.spectral = PowerLawSpectralModel(index=3)
+    assert crab.parameters["index"].value == 3

@@ -77,14 +77,13 @@ def test_pixels_hold_what_brute_force_finds(name, lat, proj, frame):
     found, expected = integrate_geom(model, grid), brute(model, grid)
     assert np.abs(found - expected).max() < tolerance * expected.max()
     # edges average out: the whole is exact, and so are the moments
-    assert found.sum() == pytest.approx(1.0, abs=1e-4)
+    assert found.sum() == pytest.approx(1.0, abs=1e-3 if name == "exponential" else 1e-4)  # of it 2e-4 lie outside
     for axis in (0, 1):
         numbers = np.arange(found.shape[axis])
         middle = [(v.sum(axis=1 - axis) * numbers).sum() / v.sum() for v in (found, expected)]
         assert middle[0] == pytest.approx(middle[1], abs=3e-3)
-        spread = [
-            (v.sum(axis=1 - axis) * (numbers - m) ** 2).sum() / v.sum() for v, m in zip((found, expected), middle)
-        ]
+        pairs = zip((found, expected), middle, strict=True)
+        spread = [(v.sum(axis=1 - axis) * (numbers - m) ** 2).sum() / v.sum() for v, m in pairs]
         assert spread[0] == pytest.approx(spread[1], rel=5e-3, abs=1e-3)
 
 
@@ -246,7 +245,8 @@ def test_labelled_and_lazy():
     chunked = eager.chunk(y=30, x=50)
 
     def never(*args, **kwargs):
-        raise AssertionError("computed")
+        msg = "computed"
+        raise AssertionError(msg)
 
     with dask.config.set(scheduler=never):
         lazy = model.integrate(chunked)

@@ -144,7 +144,7 @@ def test_old_names_of_map_types(tmp_path):
 """
     assert models_from_yaml(text)["a"].spatial.lat_0.value == 2.0
     diffuse = "- {name: d, type: SkyDiffuseCube, filename: iem.fits, parameters: [{name: norm, value: 1.1}]}"
-    with pytest.raises(FileNotFoundError, match="there is no file .*iem.fits"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*iem\.fits"):
         models_from_yaml(diffuse, tmp_path)
     grid = xg.sky_grid(SkyCoord(0, 0, unit="deg", frame="galactic"), "2 deg", "1 deg")
     image = grid.assign(iem=(("y", "x"), np.full((2, 2), 3.0), {"units": "TeV-1 s-1 cm-2 sr-1"})).iem

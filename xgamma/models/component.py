@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, overload
@@ -18,7 +18,7 @@ from xgamma.models.covariance import Covariance, block_of, covariance_of, set_er
 from xgamma.models.parameter import Parameter, Parameters
 from xgamma.models.registry import nearest, register
 
-__all__ = ["Component", "ParameterField"]
+__all__ = ["Component", "Finished", "ParameterField", "check_attribute"]
 
 
 class ParameterField:
@@ -114,7 +114,7 @@ def _decomposed(unit: u.UnitBase) -> str:
     return text
 
 
-class _Finished(type):
+class Finished(type):
     """Marks objects that are made, so that a misspelt name is told from an attribute that ``__init__`` adds."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -123,7 +123,21 @@ class _Finished(type):
         return instance
 
 
-class Component(metaclass=_Finished):
+def check_attribute(instance: Any, name: str, known: Iterable[str]) -> None:
+    """Refuse a name that a finished object has not: ``model.indx = 3`` would change nothing, without a word.
+
+    Raises
+    ------
+    AttributeError
+        With the nearest of the known names.
+    """
+    own = vars(instance)
+    if "_finished" in own and not (name.startswith("_") or name in own or hasattr(type(instance), name)):
+        msg = f"{type(instance).__name__} has no attribute {name!r}{nearest(name, known)}"
+        raise AttributeError(msg, name=name, obj=instance)
+
+
+class Component(metaclass=Finished):
     """A model with named parameters and a pure function of them.
 
     Parameters
@@ -304,11 +318,7 @@ class Component(metaclass=_Finished):
         if own:
             self._set_parameter(name, value)
             return
-        known = name.startswith("_") or name in self.__dict__ or hasattr(type(self), name)
-        if "_finished" in self.__dict__ and not known:
-            # `model.indx = 3` would otherwise change nothing, without a word
-            msg = f"{type(self).__name__} has no attribute {name!r}{nearest(name, self._parameters)}"
-            raise AttributeError(msg, name=name, obj=self)
+        check_attribute(self, name, self.__dict__.get("_parameters", ()))
         super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xgamma.models.component import Component
+from xgamma.models.component import Component, Finished, check_attribute
 from xgamma.models.covariance import Covariance, block_of, covariance_of, set_errors
 from xgamma.models.parameter import Parameter, Parameters
 from xgamma.models.registry import nearest, register
@@ -28,7 +28,16 @@ RESPONSES = ("exposure", "psf", "edisp")
 KINDS = ("spectral", "spatial", "temporal")
 
 
-class Model:
+def _dataset_names(model: str, given: Any) -> list[str] | None:
+    """Names of datasets as a list; one may be given alone."""
+    names = [given] if isinstance(given, str) else given
+    if names is not None and not isinstance(names, Iterable):
+        msg = f"datasets_names={given!r} of {model!r} must be names of datasets, or None for all"
+        raise TypeError(msg)
+    return None if names is None else [str(n) for n in names]
+
+
+class Model(metaclass=Finished):
     """A named model of parts that datasets are fitted with: what `Models` holds.
 
     Parameters
@@ -54,12 +63,8 @@ class Model:
             msg = f"name={name!r} of a model must be a text that is not empty"
             raise TypeError(msg)
         self.name = name
-        names = [datasets_names] if isinstance(datasets_names, str) else datasets_names
-        if names is not None and not isinstance(names, Iterable):
-            msg = f"datasets_names={datasets_names!r} of {name!r} must be names of datasets, or None for all"
-            raise TypeError(msg)
         #: Names of the datasets that the model belongs to; None for all.
-        self.datasets_names: list[str] | None = None if names is None else [str(n) for n in names]
+        self.datasets_names: list[str] | None = datasets_names  # type: ignore[assignment]
         self._covariance: Covariance | None = None
 
     @property
@@ -96,6 +101,13 @@ class Model:
 
     if not TYPE_CHECKING:  # typing knows the declared attributes
 
+        def __setattr__(self, name: str, value: Any) -> None:
+            check_attribute(self, name, [n for n in vars(self) if not n.startswith("_")])
+            # what is set later is checked as what is given at first
+            if name == "datasets_names":
+                value = _dataset_names(self.name, value)
+            super().__setattr__(name, value)
+
         def __getattr__(self, name: str) -> Any:
             kind, _, model = name.rpartition("_")
             hint = f": it is called {kind!r} here" if model == "model" and kind in KINDS else ""
@@ -127,7 +139,7 @@ class Model:
     def copy(self, name: str | None = None, **changes: Any) -> Self:
         """Return an independent copy, with another name or other attributes."""
         new = copy.deepcopy(self)
-        for attribute, value in ({} if name is None else {"name": name}).items() | changes.items():
+        for attribute, value in ({"name": name, **changes} if name is not None else changes).items():
             if attribute not in vars(new):
                 known = [a for a in vars(new) if not a.startswith("_")]
                 msg = f"{type(self).__name__} has no attribute {attribute!r}{nearest(attribute, known)}"

@@ -49,10 +49,10 @@ class TemplateSpatialModel(CenteredModel):
     Notes
     -----
     Logarithms of the values are interpolated linearly, between pixels and over the logarithm of energy; values below
-    1e-37 count as 0. The outermost half of a pixel has the value of its centre (gammapy continues the line there), that
-    of an energy bin continues the line; beside the map and beyond its energies the model is 0. Another `lon_0` or `lat_0` shifts longitudes and latitudes, which keeps the
-    form near the equator of the frame or for small shifts. On maps with larger pixels the model is taken at the
-    centres of parts of pixels.
+    1e-37 count as 0. The outermost half of a pixel has the value of its centre (gammapy continues the line there), the
+    outermost half of an energy bin continues the line; beside the map and beyond its energies the model is 0. Another
+    `lon_0` or `lat_0` shifts longitudes and latitudes, which keeps the form near the equator of the frame or for small
+    shifts. On maps with larger pixels the model is taken at the centres of parts of pixels.
 
     Examples
     --------

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xgamma.coords.cutout import cutout
     from xgamma.coords.downsample import downsample
     from xgamma.coords.grid import region_grid, separation, sky_grid, solid_angle
+    from xgamma.coords.region_shapes import concentric_annuli, region_boxes, regions_along_line
     from xgamma.coords.regions import region_mask
     from xgamma.coords.reproject import reproject
     from xgamma.coords.sky import decode, encode
@@ -29,10 +30,18 @@ if TYPE_CHECKING:
     from xgamma.dl3.download import download
     from xgamma.dl3.observation import Observation
     from xgamma.dl3.store import Observations, Store, open_store
+    from xgamma.estimators.adaptive_smooth import adaptive_smooth
+    from xgamma.estimators.catalogue import source_catalogue
     from xgamma.estimators.excess import excess_map
     from xgamma.estimators.flux_points import flux_points
+    from xgamma.estimators.light_curve import light_curve
+    from xgamma.estimators.peaks import find_peaks
+    from xgamma.estimators.profile import flux_profile
+    from xgamma.estimators.residuals import residuals
     from xgamma.estimators.sed import recompute_ul, to_sed_type
+    from xgamma.estimators.sensitivity import sensitivity
     from xgamma.estimators.significance import significance_distribution
+    from xgamma.estimators.ts_map import ts_map
     from xgamma.fit.fit import fit
     from xgamma.fit.predict import npred, npred_background, npred_signal
     from xgamma.fit.result import FitResult
@@ -45,6 +54,11 @@ if TYPE_CHECKING:
     from xgamma.io.ogip_write import to_ogip
     from xgamma.io.sample import sample_path
     from xgamma.irf.read import read_irf
+    from xgamma.models.background_model import (
+        FoVBackgroundModel,
+        TemplateNPredModel,
+        create_fermi_isotropic_diffuse_model,
+    )
     from xgamma.models.broken import BrokenPowerLawSpectralModel, SmoothBrokenPowerLawSpectralModel
     from xgamma.models.compound import CompoundSpectralModel
     from xgamma.models.cutoff import (
@@ -84,7 +98,29 @@ if TYPE_CHECKING:
         create_crab_spectral_model,
     )
     from xgamma.models.sky_model import SkyModel
+    from xgamma.models.spatial_disk import DiskSpatialModel, Shell2SpatialModel, ShellSpatialModel
+    from xgamma.models.spatial_norm import PiecewiseNormSpatialModel
+    from xgamma.models.spatial_shapes import (
+        ConstantFluxSpatialModel,
+        ConstantSpatialModel,
+        GaussianSpatialModel,
+        GeneralizedGaussianSpatialModel,
+        PointSpatialModel,
+    )
+    from xgamma.models.spatial_template import TemplateSpatialModel
+    from xgamma.models.spatial_template_nd import TemplateNDSpatialModel
     from xgamma.models.template import TemplateNDSpectralModel, TemplateSpectralModel
+    from xgamma.models.temporal_phase import TemplatePhaseCurveTemporalModel
+    from xgamma.models.temporal_shapes import (
+        ConstantTemporalModel,
+        ExpDecayTemporalModel,
+        GaussianTemporalModel,
+        GeneralizedGaussianTemporalModel,
+        LinearTemporalModel,
+        PowerLawTemporalModel,
+        SineTemporalModel,
+    )
+    from xgamma.models.temporal_template import LightCurveTemplateTemporalModel
     from xgamma.plot.distribution import plot_significance_distribution
     from xgamma.plot.fit import plot_contour, plot_profile
     from xgamma.plot.peek_spectrum import plot_edisp_matrix, plot_exposure
@@ -93,6 +129,7 @@ if TYPE_CHECKING:
     from xgamma.plot.spectrum import plot_off_regions, plot_spectrum
     from xgamma.plot.strip import plot_strip
     from xgamma.reduction.info import info
+    from xgamma.reduction.map_spectrum import to_spectrum
     from xgamma.reduction.plan import plan_survey
     from xgamma.reduction.production import write_survey
     from xgamma.reduction.rad import containment_rad_axis
@@ -110,16 +147,28 @@ _NAMES = {
     "BrokenPowerLawSpectralModel": "models.broken",
     "CompoundSpectralModel": "models.compound",
     "Config": "analysis.config",
+    "ConstantFluxSpatialModel": "models.spatial_shapes",
+    "ConstantSpatialModel": "models.spatial_shapes",
     "ConstantSpectralModel": "models.power_law",
+    "ConstantTemporalModel": "models.temporal_shapes",
+    "DiskSpatialModel": "models.spatial_disk",
     "EBLAbsorptionNormSpectralModel": "models.ebl",
     "ExpCutoffPowerLaw3FGLSpectralModel": "models.cutoff",
     "ExpCutoffPowerLawNormSpectralModel": "models.norm",
     "ExpCutoffPowerLawSpectralModel": "models.cutoff",
+    "ExpDecayTemporalModel": "models.temporal_shapes",
     "FitResult": "fit.result",
     "FoVBackground": "background.fov",
+    "FoVBackgroundModel": "models.background_model",
     "GaussianPrior": "models.prior",
+    "GaussianSpatialModel": "models.spatial_shapes",
     "GaussianSpectralModel": "models.gaussian",
+    "GaussianTemporalModel": "models.temporal_shapes",
     "GeneralizedGaussianPrior": "models.prior",
+    "GeneralizedGaussianSpatialModel": "models.spatial_shapes",
+    "GeneralizedGaussianTemporalModel": "models.temporal_shapes",
+    "LightCurveTemplateTemporalModel": "models.temporal_template",
+    "LinearTemporalModel": "models.temporal_shapes",
     "LogGaussianSpectralModel": "models.gaussian",
     "LogNormalPrior": "models.prior",
     "LogParabola2SpectralModel": "models.log_parabola",
@@ -133,28 +182,41 @@ _NAMES = {
     "Observations": "dl3.store",
     "Parameter": "models.parameter",
     "PhaseBackground": "background.phase",
+    "PiecewiseNormSpatialModel": "models.spatial_norm",
     "PiecewiseNormSpectralModel": "models.norm",
+    "PointSpatialModel": "models.spatial_shapes",
     "PowerLaw2SpectralModel": "models.power_law",
     "PowerLawNormSpectralModel": "models.norm",
     "PowerLawSpectralModel": "models.power_law",
+    "PowerLawTemporalModel": "models.temporal_shapes",
     "ReflectedRegions": "background.reflected",
     "RingBackground": "background.per_run",
     "ScaleSpectralModel": "models.norm",
+    "Shell2SpatialModel": "models.spatial_disk",
+    "ShellSpatialModel": "models.spatial_disk",
+    "SineTemporalModel": "models.temporal_shapes",
     "SkyModel": "models.sky_model",
     "SmoothBrokenPowerLawSpectralModel": "models.broken",
     "Store": "dl3.store",
     "SuperExpCutoffPowerLaw3FGLSpectralModel": "models.cutoff",
     "SuperExpCutoffPowerLaw4FGLDR3SpectralModel": "models.cutoff",
     "SuperExpCutoffPowerLaw4FGLSpectralModel": "models.cutoff",
+    "TemplateNDSpatialModel": "models.spatial_template_nd",
     "TemplateNDSpectralModel": "models.template",
+    "TemplateNPredModel": "models.background_model",
+    "TemplatePhaseCurveTemporalModel": "models.temporal_phase",
+    "TemplateSpatialModel": "models.spatial_template",
     "TemplateSpectralModel": "models.template",
     "UniformPrior": "models.prior",
     "WobbleRegions": "background.reflected",
     "adaptive_ring_background": "background.ring",
+    "adaptive_smooth": "estimators.adaptive_smooth",
     "check_store": "dl3.check",
+    "concentric_annuli": "coords.region_shapes",
     "containment_rad_axis": "reduction.rad",
     "create_cosmic_ray_spectral_model": "models.reference",
     "create_crab_spectral_model": "models.reference",
+    "create_fermi_isotropic_diffuse_model": "models.background_model",
     "cutout": "coords.cutout",
     "decode": "coords.sky",
     "describe": "io.describe",
@@ -163,10 +225,13 @@ _NAMES = {
     "encode": "coords.sky",
     "energy_axis": "coords.bins",
     "excess_map": "estimators.excess",
+    "find_peaks": "estimators.peaks",
     "fit": "fit.fit",
     "flux_points": "estimators.flux_points",
+    "flux_profile": "estimators.profile",
     "fov_background": "background.fov",
     "info": "reduction.info",
+    "light_curve": "estimators.light_curve",
     "npred": "fit.predict",
     "npred_background": "fit.predict",
     "npred_signal": "fit.predict",
@@ -194,11 +259,15 @@ _NAMES = {
     "rebin": "reduction.rebin",
     "recompute_ul": "estimators.sed",
     "reduce": "reduction.survey",
+    "region_boxes": "coords.region_shapes",
     "region_grid": "coords.grid",
     "region_mask": "coords.regions",
+    "regions_along_line": "coords.region_shapes",
     "reproject": "coords.reproject",
+    "residuals": "estimators.residuals",
     "ring_background": "background.ring",
     "sample_path": "io.sample",
+    "sensitivity": "estimators.sensitivity",
     "separation": "coords.grid",
     "significance_distribution": "estimators.significance",
     "simulate_events": "simulate.events",
@@ -207,10 +276,13 @@ _NAMES = {
     "sky_grid": "coords.grid",
     "smooth": "coords.smooth",
     "solid_angle": "coords.grid",
+    "source_catalogue": "estimators.catalogue",
     "stack": "reduction.stack",
     "to_image": "reduction.rebin",
     "to_ogip": "io.ogip_write",
     "to_sed_type": "estimators.sed",
+    "to_spectrum": "reduction.map_spectrum",
+    "ts_map": "estimators.ts_map",
     "write_cube": "io.cube",
     "write_map": "io.fits_write",
     "write_survey": "reduction.production",
@@ -222,16 +294,28 @@ __all__ = [
     "BrokenPowerLawSpectralModel",
     "CompoundSpectralModel",
     "Config",
+    "ConstantFluxSpatialModel",
+    "ConstantSpatialModel",
     "ConstantSpectralModel",
+    "ConstantTemporalModel",
+    "DiskSpatialModel",
     "EBLAbsorptionNormSpectralModel",
     "ExpCutoffPowerLaw3FGLSpectralModel",
     "ExpCutoffPowerLawNormSpectralModel",
     "ExpCutoffPowerLawSpectralModel",
+    "ExpDecayTemporalModel",
     "FitResult",
     "FoVBackground",
+    "FoVBackgroundModel",
     "GaussianPrior",
+    "GaussianSpatialModel",
     "GaussianSpectralModel",
+    "GaussianTemporalModel",
     "GeneralizedGaussianPrior",
+    "GeneralizedGaussianSpatialModel",
+    "GeneralizedGaussianTemporalModel",
+    "LightCurveTemplateTemporalModel",
+    "LinearTemporalModel",
     "LogGaussianSpectralModel",
     "LogNormalPrior",
     "LogParabola2SpectralModel",
@@ -245,28 +329,41 @@ __all__ = [
     "Observations",
     "Parameter",
     "PhaseBackground",
+    "PiecewiseNormSpatialModel",
     "PiecewiseNormSpectralModel",
+    "PointSpatialModel",
     "PowerLaw2SpectralModel",
     "PowerLawNormSpectralModel",
     "PowerLawSpectralModel",
+    "PowerLawTemporalModel",
     "ReflectedRegions",
     "RingBackground",
     "ScaleSpectralModel",
+    "Shell2SpatialModel",
+    "ShellSpatialModel",
+    "SineTemporalModel",
     "SkyModel",
     "SmoothBrokenPowerLawSpectralModel",
     "Store",
     "SuperExpCutoffPowerLaw3FGLSpectralModel",
     "SuperExpCutoffPowerLaw4FGLDR3SpectralModel",
     "SuperExpCutoffPowerLaw4FGLSpectralModel",
+    "TemplateNDSpatialModel",
     "TemplateNDSpectralModel",
+    "TemplateNPredModel",
+    "TemplatePhaseCurveTemporalModel",
+    "TemplateSpatialModel",
     "TemplateSpectralModel",
     "UniformPrior",
     "WobbleRegions",
     "adaptive_ring_background",
+    "adaptive_smooth",
     "check_store",
+    "concentric_annuli",
     "containment_rad_axis",
     "create_cosmic_ray_spectral_model",
     "create_crab_spectral_model",
+    "create_fermi_isotropic_diffuse_model",
     "cutout",
     "decode",
     "describe",
@@ -275,10 +372,13 @@ __all__ = [
     "encode",
     "energy_axis",
     "excess_map",
+    "find_peaks",
     "fit",
     "flux_points",
+    "flux_profile",
     "fov_background",
     "info",
+    "light_curve",
     "npred",
     "npred_background",
     "npred_signal",
@@ -306,11 +406,15 @@ __all__ = [
     "rebin",
     "recompute_ul",
     "reduce",
+    "region_boxes",
     "region_grid",
     "region_mask",
+    "regions_along_line",
     "reproject",
+    "residuals",
     "ring_background",
     "sample_path",
+    "sensitivity",
     "separation",
     "significance_distribution",
     "simulate_events",
@@ -319,10 +423,13 @@ __all__ = [
     "sky_grid",
     "smooth",
     "solid_angle",
+    "source_catalogue",
     "stack",
     "to_image",
     "to_ogip",
     "to_sed_type",
+    "to_spectrum",
+    "ts_map",
     "write_cube",
     "write_map",
     "write_survey",

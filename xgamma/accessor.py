@@ -66,6 +66,7 @@ class GammaDataArray(_Accessor):
     plot_mask = Function("plot.sky:plot_mask")
     plot_significance_distribution = Function("plot.distribution:plot_significance_distribution")
     significance_distribution = Function("estimators.significance:significance_distribution")
+    find_peaks = Function("estimators.peaks:find_peaks")
 
 
 @xr.register_dataset_accessor("gamma")
@@ -75,6 +76,7 @@ class GammaDataset(_Accessor):
     # runs
     info = Function("reduction.info:info")
     stack = Function("reduction.stack:stack")
+    to_spectrum = Function("reduction.map_spectrum:to_spectrum")
     # background
     fov_background = Function("background.fov:fov_background")
     ring_background = Function("background.ring:ring_background")
@@ -87,6 +89,11 @@ class GammaDataset(_Accessor):
     # estimators
     excess_map = Function("estimators.excess:excess_map")
     flux_points = Function("estimators.flux_points:flux_points")
+    flux_profile = Function("estimators.profile:flux_profile")
+    light_curve = Function("estimators.light_curve:light_curve")
+    ts_map = Function("estimators.ts_map:ts_map")
+    adaptive_smooth = Function("estimators.adaptive_smooth:adaptive_smooth")
+    residuals = Function("estimators.residuals:residuals")
     # flux points
     to_sed_type = Function("estimators.sed:to_sed_type")
     recompute_ul = Function("estimators.sed:recompute_ul")

@@ -118,6 +118,7 @@ class Finished(type):
     """Marks objects that are made, so that a misspelt name is told from an attribute that ``__init__`` adds."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make an object and mark it."""
         instance = super().__call__(*args, **kwargs)
         object.__setattr__(instance, "_finished", True)
         return instance

@@ -28,6 +28,9 @@ EDGE_TOLERANCE = 1e-12
 #: Up to so many nodes comparing with each is faster than a search.
 FEW_NODES = 16
 
+#: Values that are interpolated at a time: they stay in the cache, and few points do not make many calls.
+BLOCK = 2**14
+
 #: Below this difference of logarithms the logarithmic mean is taken from its series.
 SMALL_STEP = 1e-4
 
@@ -205,13 +208,16 @@ def interp_points(table: FloatArray, weights: Weights, fill: float = 0.0) -> Flo
     index, weight, valid = weights.node.ravel(), weights.weight.ravel(), weights.valid.ravel()
     slope = np.diff(table, axis=1, append=table[:, -1:])
     result = np.empty((len(table), len(index)))
-    lower = np.empty(len(index))
-    # row by row everything stays in the cache; a matrix product would bring the threads of BLAS, which fight
+    number = max(1, BLOCK // max(len(index), 1))
+    lower = np.empty((min(number, len(table)), len(index)))
+    # a few rows at a time stay in the cache; a matrix product would bring the threads of BLAS, which fight
     # those of Dask and change the last bits
-    for values, step, row in zip(table, slope, result, strict=True):
-        np.take(step, index, out=row, mode="clip")
-        row *= weight
-        row += np.take(values, index, out=lower, mode="clip")
+    for start in range(0, len(table), number):
+        rows = slice(start, start + number)
+        block = result[rows]
+        np.take(slope[rows], index, axis=1, out=block, mode="clip")
+        block *= weight
+        block += np.take(table[rows], index, axis=1, out=lower[: len(block)], mode="clip")
     if not valid.all():
         result[:, ~valid] = fill
     return result.reshape(table.shape[0], *shape)

@@ -311,10 +311,8 @@ def _binned(cube: xr.Dataset, members: Sequence[Sequence[int]], stack: bool) -> 
     if stack:
         empty = cube.isel(obs=[0])
         empty["mask_safe"] = xr.zeros_like(_mask(empty))
-        stacked = [stack_runs(cube.isel(obs=m) if m else empty) for m in rows]
-        cube = xr.concat(
-            [_spectral(s) for s in stacked], "obs", data_vars="minimal", coords="minimal", compat="override"
-        )
+        parts = [_spectral(stack_runs(cube.isel(obs=m) if m else empty)) for m in rows]
+        cube = xr.concat(parts, "obs", data_vars="all", coords="minimal", compat="override", join="override")
         rows = [[i] for i in range(len(rows))]
     size = max(len(m) for m in rows)
     index = np.array([m + [-1] * (size - len(m)) for m in rows])

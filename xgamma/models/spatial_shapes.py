@@ -162,8 +162,8 @@ class GaussianSpatialModel(EllipticalModel):
     :math:`N \exp(-(1 - \cos\theta) / 2a)` with :math:`a = 1 - \cos\sigma` and :math:`N = 1 / (4 \pi a (1 - e^{-1/a}))`,
     which integrates to 1 over the sphere. Where it is elongated, :math:`\sigma` is that of an ellipse in the direction
     of the point, and :math:`N = 1 / (2 \pi \sigma^2 \sqrt{1 - e^2})`, as in a plane: the integral over the sphere
-    falls short of 1 by about :math:`\sigma^2 (2 - e^2) / 8` (8e-5 for 1 deg); `total` is that integral, and on maps the
-    model is divided by it.
+    falls short of 1 by about :math:`\sigma^2 (2 - e^2) / 24` (2.5e-5 for 1 deg); `total` is that integral, and on maps
+    the model is divided by it.
 
     Examples
     --------

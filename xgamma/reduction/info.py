@@ -62,13 +62,15 @@ def info(cube: xr.Dataset, *, cumulative: bool = False) -> xr.Dataset:
 
     Notes
     -----
-    Of stacked runs, as along a cumulative table, ``acceptance`` is the sum of the runs' acceptances over bins that are
-    safe, and ``acceptance_off`` such that their ratio makes the background of each bin what the runs had (`stack`).
-    Older versions of gammapy (0.19) set the acceptance of a stack to 1 a bin; gammapy 2.1 has sums, too, but its
-    cumulative table stacks in pairs, which in bins without off counts makes another ``acceptance_off`` than its own
-    stack of all runs. Here row n is the stack of n runs.
-    ``alpha`` is the background over the off counts, summed over bins; their acceptances' ratio where nothing was
-    counted off.
+    Row n of a cumulative table is the stack of the first n runs. ``acceptance`` and ``acceptance_off`` are sums over safe
+    bins; in each bin of a stack ``acceptance`` is the sum of the runs', and ``acceptance_off`` such that their ratio
+    makes the background what the runs had (`stack`). ``alpha`` is the background over the off counts, both summed over
+    bins, and the ratio of the acceptances where nothing was counted off. It is the mean of the bins' ratios with their
+    off counts as weight, hence not ``acceptance / acceptance_off``.
+
+    gammapy 2.1 agrees bin by bin, and in all numbers of its ``info_dict`` but ``acceptance_off``, for which it quotes
+    ``acceptance / alpha`` there (of four runs of the Crab nebula 1698.3, where the bins add up to 1863.7) and the sum
+    where a dataset is printed. gammapy 0.19 set the acceptance of a stack to 1 a bin.
 
     Examples
     --------

@@ -67,7 +67,7 @@ def test_the_crab_of_the_seed(gammapy_data):
     assert info.acceptance.values.tolist() == [18, 37, 56, 74]
     np.testing.assert_allclose(info.alpha[-1], 0.0435725, rtol=1e-5)
     np.testing.assert_allclose(info.acceptance_off[:2], [216, 444], rtol=1e-12)
-    # gammapy 2.1: Datasets.info_table(cumulative=True) quotes acceptance / alpha; the bins of its stack add up to the sum
+    # gammapy 2.1: Datasets.info_table(cumulative=True) quotes acceptance / alpha; the bins of its stack add up to ours
     np.testing.assert_allclose(info.acceptance / info.alpha, [216, 443.99994, 1100.52368, 1698.31897], rtol=2e-7)
     np.testing.assert_allclose(info.acceptance_off[-1], 1863.658, atol=1e-3)
     assert spectra.n_off_regions.values.tolist() == [12, 12, 41, 36]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from xgamma.fit.result import FitResult
 
-__all__ = ["draw_distribution", "draw_maps", "draw_sed", "draw_spectrum"]
+__all__ = ["draw_distribution", "draw_maps", "draw_residuals", "draw_sed", "draw_spectrum"]
 
 #: Width in inches of a pair of maps, of each map in it, and what a row needs beside the height of the map.
 PAIR, MAP, BESIDE = 12.0, 3.5, 1.1
@@ -71,6 +72,32 @@ def draw_distribution(maps: xr.Dataset, path: Path, exclusion: xr.DataArray | No
     figure = _figure(7, 5)
     plot_significance_distribution(maps["sqrt_ts"], exclusion=exclusion, ax=figure.add_subplot())
     _save(figure, path, maps)
+
+
+def draw_residuals(residuals: xr.DataArray, path: Path, attrs: Mapping[Any, Any]) -> None:
+    """Write a picture of the significance of what a fit left in a map, and of its distribution.
+
+    Parameters
+    ----------
+    residuals
+        Significances, dims ([energy,] y, x).
+    path
+        PNG file.
+    attrs
+        Attributes of the cube, for the metadata of the picture.
+    """
+    from xgamma.plot.canvas import sky_axes
+    from xgamma.plot.distribution import plot_significance_distribution
+    from xgamma.plot.sky import plot_map
+
+    image = residuals.squeeze(drop=True)
+    image.attrs = {"units": "", "long_name": "Significance of the residual"}
+    figure = _figure(PAIR, _row_height(image.to_dataset(name="residuals")))
+    places = figure.add_gridspec(1, 2, wspace=0.3, width_ratios=(3, 2))
+    plot_map(image, sky_axes(image, figure, places[0, 0]))
+    axes = figure.add_subplot(places[0, 1])
+    plot_significance_distribution(image, ax=axes)
+    _save(figure, path, xr.Dataset(attrs=dict(attrs)))
 
 
 def draw_spectrum(cube: xr.Dataset, path: Path, fit: FitResult | None = None) -> None:

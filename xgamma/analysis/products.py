@@ -17,10 +17,11 @@ from astropy.io import fits
 
 from xgamma.analysis.analysis import Analysis, Products
 from xgamma.analysis.log import logging_to
-from xgamma.analysis.pictures import draw_distribution, draw_maps, draw_sed, draw_spectrum
+from xgamma.analysis.pictures import draw_distribution, draw_maps, draw_residuals, draw_sed, draw_spectrum
 from xgamma.analysis.scheduler import scheduled
 from xgamma.analysis.schema import to_mapping
 from xgamma.estimators.files import to_fits as fits_of_points
+from xgamma.estimators.residuals import residuals
 from xgamma.fit.result import FitResult
 from xgamma.io.atomic import atomic_path, check_target, remove
 from xgamma.io.cube import open_cube, to_zarr
@@ -61,6 +62,8 @@ FIT_FILES = {
     "covariance": "fitted_models_covariance.dat",
     "fit": "fit.ecsv",
 }
+#: What the fit of a map with a background model adds.
+RESIDUAL_FILES = {"residuals": "residuals.png"}
 POINTS_FILES = {"flux_points": "flux_points.fits", "sed": "sed.png"}
 
 
@@ -98,7 +101,8 @@ def write_products(
         has a significance), ``info.json`` (numbers and provenance) and ``config_resolved.yaml`` (the whole
         configuration, defaults filled in). Of spectra ``cube.zarr``, a folder ``ogip``, ``spectrum.png``, ``info.json``
         and ``config_resolved.yaml``. Where there are models also ``fitted_models.yaml`` with their covariance beside
-        it and ``fit.ecsv`` (parameters, statistic); with ``flux_points.energy`` ``flux_points.fits`` and ``sed.png``.
+        it, ``fit.ecsv`` (parameters, statistic), and ``residuals.png`` of stacked maps; with ``flux_points.energy``
+        ``flux_points.fits`` and ``sed.png``.
 
     Raises
     ------
@@ -146,7 +150,7 @@ def write_products(
             for name in set(targets) - set(made):
                 remove(targets[name])  # of an older run: it does not belong to these
             if overwrite:
-                everything = {**FILES, **SPECTRUM_FILES, **FIT_FILES, **POINTS_FILES}
+                everything = {**FILES, **SPECTRUM_FILES, **FIT_FILES, **RESIDUAL_FILES, **POINTS_FILES}
                 for other in set(everything.values()) - set(names.values()):
                     remove(folder / other)
     files = {name: targets[name] for name in names if name in made}
@@ -162,6 +166,8 @@ def _wanted(analysis: Analysis) -> dict[str, str]:
             log.info("no flux points are made: there are no models (general.models_file)")
         return names
     names |= FIT_FILES
+    if analysis.config.datasets.stack and analysis.config.datasets.background.method in (None, "fov_background"):
+        names |= {} if analysis.is_spectral else RESIDUAL_FILES
     if points.energy.min is not None:
         if points.source not in analysis.models.names:
             msg = f"flux_points.source={points.source!r} is none of the models {analysis.models.names}"
@@ -256,6 +262,9 @@ def _make_fit(
     fit = analysis.fit(cube)
     fit.models.write(files["models"])
     _write_fit(fit, files["fit"], cube)
+    if "residuals" in files:
+        radius = analysis.config.excess_map.correlation_radius
+        draw_residuals(residuals(cube, fit.models, radius=radius).load(), files["residuals"], cube.attrs)
     if "flux_points" not in files:
         return fit, None
     source = analysis.config.flux_points.source

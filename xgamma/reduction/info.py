@@ -63,14 +63,15 @@ def info(cube: xr.Dataset, *, cumulative: bool = False) -> xr.Dataset:
     Notes
     -----
     Row n of a cumulative table is the stack of the first n runs. ``acceptance`` and ``acceptance_off`` are sums over
-    safe bins; in each bin of a stack ``acceptance`` is the sum of the runs', and ``acceptance_off`` such that their ratio
-    makes the background what the runs had (`stack`). ``alpha`` is the background over the off counts, both summed over
-    bins, and the ratio of the acceptances where nothing was counted off. It is the mean of the bins' ratios with their
-    off counts as weight, hence not ``acceptance / acceptance_off``.
+    safe bins; in each bin of a stack ``acceptance`` is the sum of the runs', and ``acceptance_off`` such that their
+    ratio makes the background what the runs had (`stack`). ``alpha`` is the background over the off counts, both
+    summed over bins, and the ratio of the acceptances where nothing was counted off. It is the mean of the bins'
+    ratios with their off counts as weight, hence not ``acceptance / acceptance_off``.
 
-    gammapy 2.1 agrees bin by bin (but where nothing was counted off: see `stack`), and in all numbers of its ``info_dict`` but ``acceptance_off``, for which it quotes
-    ``acceptance / alpha`` there (of four runs of the Crab nebula 1698.3, where the bins add up to 1863.7) and the sum
-    where a dataset is printed. gammapy 0.19 set the acceptance of a stack to 1 a bin.
+    gammapy 2.1 agrees bin by bin (but where nothing was counted off: see `stack`), and in all numbers of its
+    ``info_dict`` but ``acceptance_off``, for which it quotes ``acceptance / alpha`` there (of four runs of the Crab
+    nebula 1698.3, where the bins add up to 1863.7) and the sum where a dataset is printed. gammapy 0.19 set the
+    acceptance of a stack to 1 a bin.
 
     Examples
     --------

@@ -48,9 +48,9 @@ def stack(cube: xr.Dataset, dim: str = "obs") -> xr.Dataset:
 
         acceptance_off = acceptance * counts_off / sum(acceptance_i / acceptance_off_i * counts_off_i)
 
-    where off counts are left, and is the sum of the runs' elsewhere (gammapy 2.1 there takes the background over the off
-    counts of all bins together, whatever their energy). PSF and energy dispersion are averaged with
-    their exposure as weight, where the nearest pixel of the map is safe at any energy.
+    where off counts are left, and is the sum of the runs' elsewhere (gammapy 2.1 there takes the background over the
+    off counts of all bins together, whatever their energy). PSF and energy dispersion are averaged with their
+    exposure as weight, where the nearest pixel of the map is safe at any energy.
 
     The energy dispersion of spectra is averaged with the exposure of the spectrum itself, and each bin of
     reconstructed energy is taken from the runs in which it is safe: exposure times energy dispersion then predicts the

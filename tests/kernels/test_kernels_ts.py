@@ -72,7 +72,8 @@ def simulate(seed, bins=3, shape=(24, 31), level=0.2, at_source=False, masked=0.
     g = [np.exp(-0.5 * (np.arange(-4, 5) / w) ** 2) for w in np.linspace(2.2, 0.9, bins)]
     kernel = np.stack([np.outer(v, v) / np.outer(v, v).sum() for v in g])
     lam = background.copy()
-    lam[:, 6:15, 8:17] += 4 * kernel * np.geomspace(6, 0.5, bins)[:, None, None]
+    if min(shape) > 17:
+        lam[:, 6:15, 8:17] += 4 * kernel * np.geomspace(6, 0.5, bins)[:, None, None]
     mask = rng.uniform(size=(bins, *shape)) >= masked
     return {
         "counts": rng.poisson(lam).astype(float),

@@ -20,7 +20,7 @@ from xgamma.coords.units import canonical_attrs, to_value
 from xgamma.estimators.sed import reference_fluxes
 from xgamma.estimators.ts_inputs import checked_mask, cube_arrays, cube_settings, map_zones
 from xgamma.estimators.ts_planes import MapSettings, Ranges, Zones, ts_of_window
-from xgamma.estimators.ts_source import Source, source_of
+from xgamma.estimators.ts_source import OVERSAMPLING, Source, source_of
 from xgamma.fit.cubes import named_cubes
 from xgamma.io.flux_layout import flux_attrs
 from xgamma.kernels.ts_fit import TSSettings
@@ -167,6 +167,7 @@ def ts_map(
         half=half,
         pixel=pixel_scale(first),
         shape=source.shape,
+        parts=1 if source.shape is None else OVERSAMPLING,
         at_source=_at_source(exposure, source),
         zones=zones,
         fit=fit,

@@ -93,7 +93,9 @@ class MapSettings:
     pixel
         Size of a pixel along (y, x) in deg.
     shape
-        Shape of the source on pixels, shape (odd, odd); None for a point.
+        Shape of the source on parts of pixels, shape (odd, odd); None for a point.
+    parts
+        Parts of a pixel along each axis.
     at_source
         Take the exposure at the source; False takes it at the pixel of the counts.
     zones
@@ -109,6 +111,7 @@ class MapSettings:
     half: tuple[int, int]
     pixel: tuple[float, float]
     shape: FloatArray | None
+    parts: int
     at_source: bool
     zones: Zones
     fit: TSSettings
@@ -285,7 +288,9 @@ def _true_kernels(
     psf: xr.Variable | None, cube: CubeSettings, settings: MapSettings, dims: Mapping[str, str]
 ) -> FloatArray:
     """Distribution around a source for each true energy, shape (true, ky, kx)."""
-    shape, half = settings.shape, settings.half
+    shape, parts = settings.shape, settings.parts
+    # all parts of the pixels of the kernel, and what the shape reaches beyond
+    half = tuple(parts * h + parts // 2 for h in settings.half)
     wide = half if shape is None else tuple(h + n // 2 for h, n in zip(half, shape.shape, strict=True))
     if psf is None:
         kernel = np.zeros((len(cube.true_energy), *(2 * h + 1 for h in wide)))
@@ -297,11 +302,16 @@ def _true_kernels(
             logs = np.log(cube.true_energy), np.log(cube.psf_energy)
             values = np.stack([np.interp(*logs, column) for column in values.T], axis=1)
         kernel = radial_kernel(
-            values, np.asarray(cube.rad), np.asarray(cube.rad_edges), (wide[0], wide[1]), settings.pixel,
+            values,
+            np.asarray(cube.rad),
+            np.asarray(cube.rad_edges),
+            (wide[0], wide[1]),
+            (settings.pixel[0] / parts, settings.pixel[1] / parts),
             normalise=not cube.nodes,
-        )  # fmt: skip
+        )
     if shape is None:
         return kernel
-    spread = convolve(kernel, shape)
     cut = tuple(slice(w - h, w + h + 1) for w, h in zip(wide, half, strict=True))
-    return np.maximum(spread[(slice(None), *cut)], 0.0)
+    spread = np.maximum(convolve(kernel, shape)[(slice(None), *cut)], 0.0)
+    ny, nx = (2 * h + 1 for h in settings.half)
+    return np.asarray(spread.reshape(-1, ny, parts, nx, parts).sum(axis=(2, 4)))

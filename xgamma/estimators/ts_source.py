@@ -10,6 +10,7 @@ import xarray as xr
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
+from xgamma.coords.frame import SkyFrame
 from xgamma.coords.grid import pixel_scale
 from xgamma.coords.sky import SkyGrid, grid_of
 from xgamma.models.power_law import PowerLawSpectralModel
@@ -18,12 +19,14 @@ from xgamma.models.spatial_model import SpatialModel
 from xgamma.models.spatial_shapes import PointSpatialModel
 from xgamma.models.spectral_model import SpectralModel
 
-__all__ = ["Source", "source_of"]
+__all__ = ["OVERSAMPLING", "Source", "source_of"]
 
 FloatArray = NDArray[np.float64]
 
 #: Part of an extended model that its pixels must hold.
 COMPLETE = 0.99
+#: Parts of a pixel along each axis on which extended models are convolved with the point spread function; odd.
+OVERSAMPLING = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,7 @@ class Source:
     spectral
         Spectrum at norm 1.
     shape
-        Its integral over pixels around its middle, shape (odd, odd), sum 1; None for a point.
+        Its integral over parts of pixels around its middle, shape (odd, odd), sum 1; None for a point.
     text
         What it is, for people.
     """
@@ -104,27 +107,26 @@ def _parts(model: Any) -> tuple[SpectralModel, SpatialModel | None]:
 
 
 def _shape(spatial: SpatialModel, cube: xr.Dataset) -> FloatArray:
-    """Integrals over pixels of the model at the middle of the map."""
+    """Integrals over parts of pixels of the model at the middle of the map."""
     if spatial.is_energy_dependent or spatial.position is None:
         msg = f"{type(spatial).__name__} has no centre or depends on energy; a TS map needs one shape around a centre"
         raise ValueError(msg)
-    grid = grid_of(cube)
-    y, x = grid.y[len(grid.y) // 2], grid.x[len(grid.x) // 2]
-    lon, lat = grid.frame.pixel_to_sky(y, x)
     moved = spatial.copy()
     if not hasattr(type(moved), "position") or type(moved).position.fset is None:  # type: ignore[attr-defined]
         msg = f"{type(spatial).__name__} cannot be moved; take a shape with lon_0 and lat_0, such as a Gaussian"
         raise ValueError(msg)
+    grid = grid_of(cube)
+    lon, lat = grid.center
     moved.position = SkyCoord(lon, lat, unit="deg", frame=grid.frame.celestial)  # type: ignore[misc]
     radius = moved.evaluation_radius(*moved.values)
-    half = [
-        int(np.ceil(radius / size)) if np.isfinite(radius) else n
-        for size, n in zip(pixel_scale(cube), grid.shape, strict=True)
-    ]
-    if any(h > n for h, n in zip(half, grid.shape, strict=True)):
+    pixel = pixel_scale(cube)
+    if not radius <= min(n * p for n, p in zip(grid.shape, pixel, strict=True)):
         msg = f"{type(spatial).__name__} reaches {radius:g} deg from its centre, farther than the map is wide"
         raise ValueError(msg)
-    around = SkyGrid(grid.frame, range(y - half[0], y + half[0] + 1), range(x - half[1], x + half[1] + 1))
+    # around the centre on a plane, as the point spread function is
+    half = [int(np.ceil(radius / p * OVERSAMPLING)) for p in pixel]
+    frame = SkyFrame.create(lon, lat, (pixel[1] / OVERSAMPLING, pixel[0] / OVERSAMPLING), "TAN", grid.frame.name)
+    around = SkyGrid(frame, *(range(-h, h + 1) for h in half))
     image = np.asarray(moved.integrate(xr.Dataset(coords=around.coords())).values, dtype=float)
     total = image.sum()
     if not total > COMPLETE:

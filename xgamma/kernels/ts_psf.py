@@ -17,8 +17,9 @@ __all__ = ["disc_areas", "fine_rings", "radial_kernel"]
 FloatArray = NDArray[np.float64]
 
 SQUARE_DEG = np.deg2rad(1.0) ** 2
-#: Rings to a pixel.
+#: Rings to a pixel, and at least to a step of a table.
 RINGS = 6
+PARTS = 4
 
 
 def disc_areas(radius: FloatArray, half: tuple[int, int], pixel: tuple[float, float]) -> FloatArray:
@@ -74,13 +75,11 @@ def fine_rings(edges: FloatArray, pixel: tuple[float, float]) -> FloatArray:
 
     Examples
     --------
-    >>> fine_rings(np.array([0.0, 1.0, 3.0]), (6.0, 6.0))
-    array([0. , 0.5, 1. , 2. , 3. ])
+    >>> fine_rings(np.array([0.0, 2.0, 3.0]), (2.4, 2.4))
+    array([0.  , 0.4 , 0.8 , 1.2 , 1.6 , 2.  , 2.25, 2.5 , 2.75, 3.  ])
     """
     step = min(pixel) / RINGS
-    parts = np.maximum(np.ceil(np.diff(edges) / step - 1e-9).astype(int), 1)
-    # a table of a few wide bins has its slopes followed, one of many narrow ones is fine enough
-    parts = np.where(np.diff(edges) > 0.5 * step, np.maximum(parts, 2), parts)
+    parts = np.maximum(np.ceil(np.diff(edges) / step - 1e-9).astype(int), PARTS)
     pieces = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(edges[:-1], edges[1:], parts, strict=True)]
     return np.append(np.concatenate(pieces), edges[-1])
 

@@ -248,6 +248,15 @@ def containment(psf: PsfTable, energy_true: ArrayLike, offset: ArrayLike, rad: A
         Fraction, shape (n, ..., r). A table counts as constant within a bin; the fraction is that of its
         content, which between a filled and an empty energy is less than 1. 0 where there is no function.
 
+    See Also
+    --------
+    xgamma.reduction.containment.circle_containment : the correction of a spectrum, which takes a table as it is.
+
+    Notes
+    -----
+    The densities of a table are means over rings: the sum of density times area is exact at the edges of the rings,
+    where an integral over the line that `evaluate_psf` draws between their middles is not.
+
     Examples
     --------
     >>> containment(from_gauss("0.1 deg"), [1.0], 0.5, [0.1]).round(4)

@@ -35,10 +35,14 @@ def circle_containment(
 
     Notes
     -----
-    Gaussians and King profiles have closed forms. A table is summed over its rings up to the radius, linear in the
-    radius inside a ring, and taken as it is: where its sum is not 1, because a table ends early or lies between an
-    energy that it holds and one that it does not, the rest is lost to the circle. `xgamma.irf.psf.containment` instead
-    gives the part of the table's own sum; the difference is a few 1e-4 for tables that were made well.
+    Gaussians and King profiles have closed forms. A table holds mean densities of rings, so the sum over its rings is
+    exact at their edges; the integral of a line between their middles is not: it loses between 0.1 and 3 % of the
+    events of the H.E.S.S. data release 1, whose rings are wide beside the core. Here, as in gammapy 2.1, the sum is
+    linear in the radius inside a ring and taken as it is: what a table lacks to 1, because events lie beyond its end
+    or an energy beside it is empty, is lost to the circle. `xgamma.irf.psf.containment` gives the part of the table's
+    own sum, as maps do, whose PSF is normalised, and is linear in the square of the radius. For a circle of 0.11 deg
+    and these runs it is larger by 1e-4 to 7e-4 (the sum; the square of the radius makes 5e-5), which would make
+    fluxes smaller by as much: half a percent of the error of the amplitude in a fit of four runs of the Crab nebula.
 
     Examples
     --------

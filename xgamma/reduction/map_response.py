@@ -190,6 +190,8 @@ def _containment(
     # the area of a ring grows with the square of its radius
     place = np.interp(np.asarray(radius) ** 2, edges**2, np.arange(len(edges)))[..., None, None]
     index = np.minimum(place.astype(int), len(edges) - 2)
+    shape = np.broadcast_shapes(sums.shape[:-2], np.shape(radius))
+    sums = np.broadcast_to(sums, (*shape, *sums.shape[-2:]))
     index, part = (np.broadcast_to(v, (*sums.shape[:-1], 1)) for v in (index, place - index))
     below, above = (np.take_along_axis(sums, index + k, axis=-1)[..., 0] for k in (0, 1))
     inside = below * (1 - part[..., 0]) + above * part[..., 0]

@@ -415,3 +415,17 @@ def test_parameters_of_a_fit_may_be_shared_by_the_user():
     result = fit(cube().sel(obs=[11, 12]), models)
     assert shared.value == 2.1
     assert len(result.free) == 3
+
+
+@pytest.mark.parametrize("backend", ["minuit", "scipy"])
+def test_an_index_without_amplitude_has_no_error(backend):
+    """At an amplitude of zero the index changes nothing: its second derivative is rounding, not an error of 1e-13."""
+    empty = cube()
+    empty["counts"] = 0.0 * empty["counts"]
+    model = source()
+    model.spectral.amplitude.min = 0.0
+    with pytest.warns(UserWarning, match=r"do not tell \['crab.index'\].*crab.amplitude sits at its limit 0"):
+        result = fit(empty, model, backend=backend)
+    assert not result.success
+    assert result.models["crab"].spectral.amplitude.value == 0.0
+    assert np.isnan(result.covariance.sel(parameter="crab.index", parameter_="crab.index"))

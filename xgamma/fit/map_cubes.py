@@ -15,6 +15,7 @@ from xgamma.coords.sky import SkyGrid, grid_of
 from xgamma.coords.units import to_unit
 from xgamma.fit.cubes import Spectra, axes_of, labels_of
 from xgamma.fit.map_irf import CoarseMap, EnergyDispersion, MapResponse, PointSpread
+from xgamma.fit.own_axes import on_axes_of_cube
 from xgamma.fit.response import Axes
 from xgamma.models.background_model import FoVBackgroundModel, TemplateNPredModel
 from xgamma.models.models import Models
@@ -90,6 +91,7 @@ def maps_of(name: str, cube: xr.Dataset, alone: bool = True) -> Maps:
     """
     dims = tuple(map(str, cube["counts"].dims))
     axes = axes_of(name, cube, dims)
+    cube = on_axes_of_cube(name, cube)
     lead = tuple(d for d in dims if d not in ("energy", "y", "x"))
     try:
         grid = grid_of(cube)
@@ -227,7 +229,8 @@ def _edges(axis: xr.DataArray) -> FloatArray:
 def _coarse(values: FloatArray, grid: SkyGrid | None, weight: FloatArray | None) -> CoarseMap:
     if values.ndim == 2 or grid is None:
         return CoarseMap(None, values.reshape(values.shape[0], -1))
-    if weight is not None and weight.ndim != 3:
+    # old files write an exposure of zero where they know none
+    if weight is not None and (weight.ndim != 3 or not weight.any()):
         weight = None
     return CoarseMap(grid, values, weight)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xgamma.coords.sky import SkyGrid
 from xgamma.fit.flux import SpectralFlux
-from xgamma.fit.map_irf import EnergyFolding, MapResponse
+from xgamma.fit.map_irf import EnergyFolding, MapResponse, pixel_of
 from xgamma.fit.map_point import REMEMBERED, KeptBins, MapContribution, SpatialValues
 from xgamma.fit.psf_kernel import Convolution, finer_grid, psf_kernel
 from xgamma.kernels.sphere import from_vectors, separation
@@ -30,6 +30,8 @@ IntArray = NDArray[np.intp]
 ROOM, ROOM_PIXELS = 0.25, 4.0
 #: Pixels are divided until they are no larger than so many of the model's own bins, at most into FINEST.
 BINS, FINEST = 3.0, 8
+#: Pixels beyond the reach of a point spread function: its kernel ends where a pixel does.
+MARGIN = 3
 #: Part of the bins beyond which a source counts as one that fills the map.
 DENSE = 0.25
 
@@ -162,6 +164,10 @@ class ExtendedContribution(MapContribution):
         (y, x), part = spatial_integral(self.spatial.model, window.pixels, shape, self._energies())
         result = np.zeros((*part.shape[:-2], *window.pixels.grid.shape))
         result[..., y, x] = part
+        place = self.spatial.model.center(*shape)
+        if window.factor == FINEST and place is not None and result.ndim == 2:
+            grid = window.pixels.grid
+            result = centred(result, pixel_of(grid, axes_at(*place, self.spatial.model.frame).center), grid)
         return window, result
 
     def _convolved(self, *shape: float) -> tuple[_Window, FloatArray]:
@@ -269,6 +275,24 @@ def window_sums(cube: FloatArray, factor: int) -> FloatArray:
     return np.asarray(cube.reshape(number, ny // factor, factor, nx // factor, factor).sum(axis=(2, 4)))
 
 
+def centred(image: FloatArray, place: tuple[float, float], grid: SkyGrid) -> FloatArray:
+    """Return an image of a source smaller than its pixels with its centroid at a place, shared among neighbours.
+
+    Sources that reach the edge of the image, or whose centroid is not near the place, stay as they are.
+    """
+    total = image.sum()
+    edge = image[0].sum() + image[-1].sum() + image[:, 0].sum() + image[:, -1].sum()
+    if not total > 0 or edge > 0 or not np.all(np.isfinite(place)):
+        return image
+    for axis, (wanted, pixels) in enumerate(zip(place, (grid.y, grid.x), strict=True)):
+        numbers = np.asarray(pixels, float)
+        shift = wanted - float(image.sum(axis=1 - axis) @ numbers) / total
+        if abs(shift) > 1.0:
+            return image
+        image = (1.0 - abs(shift)) * image + abs(shift) * np.roll(image, int(np.sign(shift)), axis=axis)
+    return image
+
+
 def _factor(model: SpatialModel, shape: tuple[float, ...], size: float) -> int:
     """Into how many parts along each side pixels are divided for the convolution."""
     smallest = BINS * float(model.bin_size_min(*shape))
@@ -282,7 +306,7 @@ def _middle(grid: SkyGrid) -> FloatArray:
 
 def _clipped(grid: SkyGrid, box: Any, reach: float) -> tuple[SkyGrid, bool]:
     """Pixels that a model reaches and that reach the map; and whether these are all."""
-    edge_y, edge_x = (int(np.ceil(reach / size)) for size in grid.frame.binsize)
+    edge_y, edge_x = (int(np.ceil(reach / size)) + MARGIN for size in grid.frame.binsize)
     period = grid.frame.period
     if period is not None:
         # lines of longitude close up towards the poles

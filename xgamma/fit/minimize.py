@@ -266,14 +266,15 @@ def _whole(x: FloatArray, rest: NDArray[np.intp], covariance: FloatArray | None)
 def _checked(
     objective: Objective, x: FloatArray, rest: NDArray[np.intp], covariance: FloatArray
 ) -> tuple[FloatArray, list[str]]:
-    """Look whether the function rises along the longest axis of a covariance, where that is very long.
+    """Look whether the function rises along the longest axis of a covariance, where that is very long, or the only one.
 
     Rounding makes a direction without any curvature look like one with a little; what the covariance claims is then
     found wrong one standard deviation away, where the function ought to have risen by one.
     """
     size = np.sqrt(np.diag(covariance))
     lengths, axes = np.linalg.eigh(covariance / np.outer(size, size))
-    if lengths[0] > CONDITION * lengths[-1]:
+    # beside an amplitude at its limit of zero, no other parameter changes anything: all axes are rounding alone
+    if rest.size == x.size and lengths[0] > CONDITION * lengths[-1]:
         return _whole(x, rest, covariance), []
     move = np.zeros(x.size)
     move[rest] = axes[:, -1] * np.sqrt(lengths[-1]) * size

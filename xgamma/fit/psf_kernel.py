@@ -59,30 +59,31 @@ def psf_kernel(psf: PointSpread, nodes: RadialNodes, grid: SkyGrid, vector: Floa
         Shape (energy_true, 2 h + 1, 2 w + 1), no larger than needed on the grid; integrates to 1.
     """
     y, x = pixel_of(grid, vector)
-    # the kernel is made where the map shows the sky as it is around the source
-    place = [
-        int(np.clip(np.floor(p + 0.5) if np.isfinite(p) else r.start, r.start, r.stop - 1))
-        for p, r in ((y, grid.y), (x, grid.x))
-    ]
+    # in the middle of the pixel that holds the position, also outside of the grid; else in the middle of the grid
+    middle = [0.5 * (r.start + r.stop - 1) for r in (grid.y, grid.x)]
+    place = [int(np.floor((p if np.isfinite(p) else m) + 0.5)) for p, m in zip((y, x), middle, strict=True)]
     lon, lat = grid.frame.pixel_to_sky(*place)
     center = grid.frame.icrs_vectors(lon, lat)
     if not np.isfinite(center).all():
         center = vector
     half = []
-    for axis, pixels in enumerate((grid.y, grid.x)):
+    for axis in (0, 1):
         step = np.array(place, float)
         step[axis] += 1.0
         other = grid.frame.icrs_vectors(*grid.frame.pixel_to_sky(*step))
         size = np.rad2deg(np.linalg.norm(other - center))
         size = size if np.isfinite(size) and size > 0 else grid.frame.binsize[axis]
-        half.append(min(int(np.ceil(nodes.last / size)) + 1, max(len(pixels) - 1, 0)))
+        half.append(int(np.ceil(nodes.last / size)) + 1)
     around = SkyGrid(grid.frame, *(range(p - h, p + h + 1) for p, h in zip(place, half, strict=True)))
     spread = PsfPixels(around, nodes, psf.width_at(vector))
     shape = spread.shape(center)
     outer, core = spread.split(*psf.functions(nodes, vector))
     kernel = np.zeros((outer.shape[0], *around.shape))
     kernel[:, shape.rows, shape.columns] = shape.integrals(outer.T, core.T).T
-    return sharpened(kernel)
+    # what reaches over the whole grid from any of its pixels is cut off, after all else is done
+    cut = [max(h - max(n - 1, 0), 0) for h, n in zip(half, grid.shape, strict=True)]
+    inner = (slice(c, 2 * h + 1 - c) for c, h in zip(cut, half, strict=True))
+    return sharpened(kernel)[(slice(None), *inner)]
 
 
 def sharpened(kernel: FloatArray) -> FloatArray:
@@ -171,6 +172,10 @@ class Convolution:
         images = self._forward(planes)
         result = np.empty((len(weight), ny, nx))
         for factors, kernel, out in zip(weight, self.kernel, result, strict=True):
-            image = np.tensordot(factors, images, axes=1) * kernel.conj()
+            # plane by plane: a matrix product would wake the threads of BLAS for little work
+            image = factors[0] * images[0]
+            for factor, plane in zip(factors[1:], images[1:], strict=True):
+                image += factor * plane
+            image *= kernel.conj()
             out[:] = fft.irfft2(image, self.length)[:ny, :nx]
         return result

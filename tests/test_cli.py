@@ -204,7 +204,7 @@ def test_run_as_a_program_and_what_it_says_in_case_of_errors():
         ({"observations": {"datastore": "nowhere"}}, "there is no DL3 store at nowhere"),
         ({"observations": {"datastore": "$NO_SUCH_VARIABLE/x"}}, "environment variable NO_SUCH_VARIABLE"),
         ({"observations": {"datastore": str(SURVEY), "obs_ids": [77]}}, "77"),
-        ({"datasets": {"type": "1d"}}, "datasets.type='1d'"),
+        ({"datasets": {"type": "1d"}}, "datasets.on_region, the region of the spectrum, is missing"),
         ({"datasets": {}}, "datasets.geom.wcs.skydir, the centre of the map, is missing"),
     ],
 )

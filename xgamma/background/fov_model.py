@@ -133,13 +133,12 @@ class FoVTask:
         # bins of one energy share their factor: a row of bins for each
         bins = [np.reshape(a, (energy.size, -1)) for a in (counts, background, other)]
         rows = np.repeat(np.arange(energy.size), bins[0].shape[1])
-        flat = [a.ravel() for a in bins]
-        keep = (flat[1] > 0) | (flat[2] > 0) | (flat[0] > 0)
-        rows, flat = rows[keep], [a[keep] for a in flat]
+        on, model, rest = (a.ravel() for a in bins)
+        keep = (on > 0) | (model > 0) | (rest > 0)
+        shape = functools.partial(self._shape, energy=energy, rows=rows[keep], fixed=values)
+        curvature = functools.partial(self._curvature, energy=energy, rows=rows[keep], fixed=values)
         start = np.array([values[name] for name in self.free])
-        at = {"energy": energy, "rows": rows, "fixed": values}
-        shape, curvature = (functools.partial(part, **at) for part in (self._shape, self._curvature))
-        fit = fit_norms(*flat, shape, curvature, start)
+        fit = fit_norms(on[keep], model[keep], rest[keep], shape, curvature, start)
         if not fit.success:
             return None
         values |= {name: float(v) for name, v in zip(self.free, fit.values, strict=True)}

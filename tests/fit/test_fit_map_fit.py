@@ -280,9 +280,9 @@ def test_words_for_what_cannot_be_fitted():
         fit(cube, Models([FoVBackgroundModel(name="a"), FoVBackgroundModel(name="b")]))
     with pytest.raises(ValueError, match="scales a background, which"):
         fit(cube.drop_vars("background"), models)
+    bad = cube.copy(deep=True)
+    bad["exposure"][0, 3, 3] = np.nan
     with pytest.raises(ValueError, match="not finite in 1 pixels"):
-        bad = cube.copy(deep=True)
-        bad["exposure"][0, 3, 3] = np.nan
         fit(bad, models)
     with pytest.raises(ValueError, match="energy_true must cover"):
         fit(cube.drop_vars("edisp").isel(energy_true=slice(1, 3)), models)

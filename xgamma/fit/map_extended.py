@@ -310,8 +310,8 @@ def _clipped(grid: SkyGrid, box: Any, reach: float) -> tuple[SkyGrid, bool]:
     period = grid.frame.period
     if period is not None:
         # lines of longitude close up towards the poles
-        lat = np.deg2rad(min(abs(v) for v in np.ravel(_latitudes(grid))))
-        edge_x = min(int(np.ceil(edge_x / max(np.cos(lat), 0.05))), len(grid.x), int(period) // 2)
+        lat = np.deg2rad(np.abs(_latitudes(grid)).max())
+        edge_x = min(int(np.ceil(edge_x / max(np.cos(lat), 0.05))), int(period) // 2)
     y0, y1, x0, x1 = grid.y.start - edge_y, grid.y.stop + edge_y, grid.x.start - edge_x, grid.x.stop + edge_x
     if box is not None:
         y0, y1 = max(y0, int(np.floor(box.y[0])) - 1), min(y1, int(np.ceil(box.y[1])) + 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -74,6 +74,7 @@ def compute_pieces(
     graph = HighLevelGraph.from_collections(name, layer, dependencies=list(arrays.values()))
     items = [Delayed(key, graph, layer=name) for key in layer]
     client = current_client()
+    groups = [[items[i] for i in group] for group in _groups(arrays, pieces)]
     with _bar(len(items), progress) as advance:
 
         def step() -> None:
@@ -81,32 +82,61 @@ def compute_pieces(
             advance()
 
         if client is None:
-            _compute_here(items, name, step)
+            _compute_here(groups, name, step)
         else:
-            _compute_there(client, items, step)
+            _compute_there(client, groups, step)
     return len(items)
 
 
-def _compute_here(items: list[Any], name: str, advance: Callable[[], None]) -> None:
+def _groups(arrays: Mapping[str, Any], pieces: Sequence[Piece]) -> list[list[int]]:
+    """Positions of the pieces: first those of the sky, then the numbers of the runs.
+
+    What the tiles have read of a run stays in the process for a while, so its numbers need not be read again. Pieces
+    that have tasks in common stay together, lest these be done twice.
+    """
+    last = [i for i, piece in enumerate(pieces) if piece.name.startswith("rest")]
+    first = [i for i in range(len(pieces)) if i not in set(last)]
+    tasks = []
+    for group in (first, last):
+        names = {b.variable for i in group for b in pieces[i].blocks}
+        layers = {key: layer for n in names for key, layer in arrays[n].dask.layers.items()}
+        tasks.append({k for layer in layers.values() for k in layer.keys() if isinstance(k, tuple)})  # noqa: SIM118
+    if not first or not last or tasks[0] & tasks[1]:
+        return [list(range(len(pieces)))]
+    return [first, last]
+
+
+def _compute_here(groups: list[list[Any]], name: str, advance: Callable[[], None]) -> None:
     from dask.base import compute
     from dask.callbacks import Callback
+
+    scheduler = _scheduler()
 
     def posttask(key: Any, *_: Any) -> None:
         if isinstance(key, tuple) and key[0] == name:
             advance()
 
-    with _threads_to_wait_for(items), Callback(posttask=posttask):
-        compute(*items)
+    with _threads_to_wait_for(scheduler), Callback(posttask=posttask):
+        for items in groups:
+            compute(*items, scheduler=scheduler)
 
 
-def _threads_to_wait_for(items: list[Any]) -> Any:
-    """Threads of our own, so that after a fault none goes on writing while somebody else begins."""
+def _scheduler() -> Any:
+    """The scheduler that Dask is configured for, else its threads: asked without a setting, Dask loads distributed."""
     import dask
     from dask.base import get_scheduler
+    from dask.threaded import get
+
+    return get_scheduler() if dask.config.get("scheduler", None) else get
+
+
+def _threads_to_wait_for(scheduler: Any) -> Any:
+    """Threads of our own, so that after a fault none goes on writing while somebody else begins."""
+    import dask
     from dask.system import CPU_COUNT
     from dask.threaded import get
 
-    if get_scheduler(collections=items) not in (None, get) or dask.config.get("pool", None) is not None:
+    if scheduler is not get or dask.config.get("pool", None) is not None:
         return nullcontext()
     number = dask.config.get("num_workers", None) or CPU_COUNT
     return _own_threads(int(number))
@@ -126,10 +156,11 @@ def _own_threads(number: int) -> Iterator[None]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _compute_there(client: Any, items: list[Any], advance: Callable[[], None]) -> None:
+def _compute_there(client: Any, groups: list[list[Any]], advance: Callable[[], None]) -> None:
     from distributed import as_completed
 
-    futures = client.compute(items)
+    # at once, for a fault in one piece shall not keep another from being done
+    futures = [f for i, items in enumerate(groups) for f in client.compute(items, priority=-i)]
     failed: list[BaseException] = []
     try:
         for future in as_completed(futures):

@@ -23,7 +23,7 @@ from xgamma.reduction.on_off import PLANES, finish_on_off, reduce_on_off
 from xgamma.reduction.run_background import PreparedBackground
 from xgamma.reduction.run_norm import PreparedNorm
 from xgamma.reduction.settings import ReduceSettings
-from xgamma.reduction.tasks import reduce_maps, reduce_responses, reduce_scalars
+from xgamma.reduction.tasks import join_scalars, reduce_maps, reduce_responses, reduce_scalars
 from xgamma.reduction.usable import UsableTiles, usable_tiles
 
 __all__ = ["Builder"]
@@ -332,12 +332,21 @@ class Builder:
             groups = batches(self.runs, _even(number, SCALARS_BATCH) if self.stack else 1)
             layer = {self.settings_key: self.settings}  # type: ignore[dict-item]
             layer |= {(source, i): self._task(reduce_scalars, runs=group) for i, group in enumerate(groups)}
+            if self.stack:
+                return self._joined_scalars(layer, [(source, i) for i in range(len(groups))], number * n_gti)
             rows = tuple(len(g) for g in groups)
             arrays = {n: self._from_rows(source, layer, n, rows, n_gti, lambda b: b[:1]) for n in names}
         if not self.stack:
             return arrays
         totals = {n: arrays[n].sum() for n in ("livetime", "ontime")}
         return totals | {n: arrays[n].reshape(-1) for n in ("gti_start", "gti_stop")}
+
+    def _joined_scalars(self, layer: dict[Key, Any], parts: list[Key], n_gti: int) -> dict[str, da.Array]:
+        """Numbers of all runs together, in one block each: to rechunk several, Dask would load its scheduler."""
+        source = f"reduce-scalars-joined-{self.token}"
+        layer = {**layer, (source,): (join_scalars, parts)}
+        chunks = {"livetime": (), "ontime": (), "gti_start": ((n_gti,),), "gti_stop": ((n_gti,),)}
+        return {n: variable(source, layer, n, c, float, lambda _: ()) for n, c in chunks.items()}
 
     @staticmethod
     def _from_rows(

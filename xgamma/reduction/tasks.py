@@ -19,7 +19,16 @@ from xgamma.reduction.run_norm import Norms, RunNorm
 from xgamma.reduction.safe_mask import safe_mask
 from xgamma.reduction.settings import ReduceSettings
 
-__all__ = ["add", "at_rows", "opened", "reduce_maps", "reduce_responses", "reduce_scalars", "run_scalars"]
+__all__ = [
+    "add",
+    "at_rows",
+    "join_scalars",
+    "opened",
+    "reduce_maps",
+    "reduce_responses",
+    "reduce_scalars",
+    "run_scalars",
+]
 
 Arrays = dict[str, np.ndarray]
 Tile = tuple[slice, slice]
@@ -58,8 +67,10 @@ def reduce_maps(
         Maps of shape (n_energy | n_true, ny, nx), with a first axis of the runs where not stacked.
     """
     part = settings.grid.tile(*tile)
-    # a tile that no run touches is empty, not missing
     result = _empty_maps(settings, part.shape if stack else (max(len(runs), 1), *part.shape))
+    if not runs:
+        # a tile that no run touches is empty, not missing; one zero stands for all
+        return {name: np.broadcast_to(np.zeros((), values.dtype), values.shape) for name, values in result.items()}
     scalars = []
     of_runs = Norms(norms)
     for k, observation in enumerate(runs):
@@ -256,6 +267,12 @@ def reduce_scalars(settings: ReduceSettings, *, runs: Sequence[Observation]) -> 
         with opened(observation, settings) as run:
             scalars.append(run_scalars(run))
     return at_rows(scalars, (0, len(scalars)))
+
+
+def join_scalars(parts: Sequence[Arrays]) -> Arrays:
+    """Join the numbers of batches of runs: sums of the times, and all good time intervals in one list."""
+    sums = {n: np.asarray(np.sum([p[n].sum() for p in parts])) for n in ("livetime", "ontime")}
+    return sums | {n: np.concatenate([p[n].ravel() for p in parts]) for n in ("gti_start", "gti_stop")}
 
 
 def run_scalars(run: Run) -> Arrays:

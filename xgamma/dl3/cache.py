@@ -34,19 +34,39 @@ class ByteCache:
     def __init__(self, max_bytes: int) -> None:
         self._lock = threading.Lock()
         self._items: OrderedDict[Hashable, tuple[object, int]] = OrderedDict()
+        self._making: dict[Hashable, tuple[threading.Event, int]] = {}
         self.max_bytes, self.nbytes = max_bytes, 0
 
     def __len__(self) -> int:
         return len(self._items)
 
     def get(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> T:
-        """Return the value of `key`, made by `make` where it is not here."""
+        """Return the value of `key`, made by `make` where it is not here.
+
+        A thread that asks for what another is making waits for it: neighbouring tiles ask for the same runs at the
+        same time. No lock is held while a value is made, so that none waits for another file.
+        """
+        me = threading.get_ident()
         with self._lock:
             if key in self._items:
                 self._items.move_to_end(key)
                 return self._items[key][0]  # type: ignore[return-value]
-        # made outside the lock: two threads may read the same HDU once each, none waits for another file
-        value = make()
+            done, maker = self._making.setdefault(key, (threading.Event(), me))
+        if maker != me:
+            done.wait()
+            with self._lock:
+                if key in self._items:
+                    return self._items[key][0]  # type: ignore[return-value]
+            # the other has failed, or what it made is not kept
+            return self._keep(key, make(), size)
+        try:
+            return self._keep(key, make(), size)
+        finally:
+            with self._lock:
+                self._making.pop(key, None)
+            done.set()
+
+    def _keep(self, key: Hashable, value: T, size: Callable[[T], int]) -> T:
         nbytes = size(value)
         with self._lock:
             if key not in self._items and nbytes <= self.max_bytes:

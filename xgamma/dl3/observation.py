@@ -303,7 +303,7 @@ class ObservationFiles:
         if hdu_type == "rad_max" and "rad_max" not in self.observation.available:
             return self._fixed_rad_max()
         response = self._cached("irf", hdu_type, lambda: self._parse_irf(hdu_type)).copy(deep=False)
-        if hdu_type == "bkg" and "fov_lon" in response.dims and self._reversed_background():
+        if hdu_type == "bkg" and "fov_lon" in response.dims and self.reversed_background():
             response.attrs["fov_alignment"] = "REVERSE_LON_RADEC"
         return response
 
@@ -326,7 +326,8 @@ class ObservationFiles:
             raise ValueError(msg)
         return table
 
-    def _reversed_background(self) -> bool:
+    def reversed_background(self) -> bool:
+        """True if the longitudes of the run's background are reversed, which only the writer of its events tells."""
         if "events" not in self.observation.available:
             return False
         header = self.header("events")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,14 +11,16 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from xgamma.coords.units import to_value
-from xgamma.irf.axes import response_array, response_axis, table_axis
+from xgamma.irf.axes import TableAxis, response_array, response_axis, table_axis
 from xgamma.kernels.interp import interp_points, interp_rows
 
 __all__ = [
+    "PreparedAeff",
     "energy_threshold_aeff_max",
     "energy_thresholds_aeff_default",
     "evaluate_aeff",
     "from_parametrization",
+    "prepare_aeff",
     "rising_energy",
 ]
 
@@ -49,11 +53,59 @@ def evaluate_aeff(aeff: xr.DataArray, energy_true: ArrayLike, offset: ArrayLike)
     >>> float(evaluate_aeff(aeff, [1.0], 0.5)[0].round(-6))
     1213000000.0
     """
+    return prepare_aeff(aeff, energy_true).at(offset)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedAeff:
+    """Effective area at some energies, for any offsets: plain arrays, made once for all tiles.
+
+    Parameters
+    ----------
+    rows
+        Effective area in cm2 at the energies, shape (n, m) for m nodes in offset.
+    offset
+        Axis of the offsets.
+    attrs
+        Attributes of the response.
+    """
+
+    rows: NDArray[np.float64]
+    offset: TableAxis
+    attrs: Mapping[str, Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return self.rows.nbytes + 4 * self.offset.center.nbytes
+
+    def at(self, offset: ArrayLike) -> NDArray[np.float64]:
+        """Return the effective area in cm2 at offsets (...) in deg, shape (n, ...); see `evaluate_aeff`."""
+        result = interp_points(self.rows, self.offset.weights(offset))
+        return np.maximum(result, 0.0, out=result)
+
+
+def prepare_aeff(aeff: xr.DataArray, energy_true: ArrayLike) -> PreparedAeff:
+    """Interpolate the effective area in energy, the first half of `evaluate_aeff`.
+
+    Parameters
+    ----------
+    aeff, energy_true
+        As in `evaluate_aeff`.
+
+    Returns
+    -------
+    PreparedAeff
+
+    Examples
+    --------
+    >>> prepare_aeff(from_parametrization("HESS"), [1.0]).at(0.5).round(-6)
+    array([1.213e+09])
+    """
     _check(aeff)
     energy, theta = table_axis(aeff, "energy_true"), table_axis(aeff, "offset")
     rows = interp_rows(aeff.transpose("energy_true", "offset").values, energy.weights(np.atleast_1d(energy_true)))
-    result = interp_points(rows, theta.weights(offset))
-    return np.maximum(result, 0.0, out=result)
+    return PreparedAeff(rows, theta, dict(aeff.attrs))
 
 
 def _check(aeff: xr.DataArray) -> None:

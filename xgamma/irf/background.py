@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xgamma.coords.units import to_value
 from xgamma.irf.axes import TableAxis, response_array, response_axis, table_axis
-from xgamma.kernels.interp import Weights, interp_plane, interp_points, interp_rows, log_log_integral
+from xgamma.irf.background_rate import RATE_FLOOR, check_background_units, prepare_integral, prepare_rate
 from xgamma.kernels.sphere import field_of_view, to_vectors
 
 __all__ = [
@@ -22,11 +22,6 @@ __all__ = [
     "powerlaw_background",
     "prepare_background",
 ]
-
-#: Rates are interpolated in the logarithm. A rate of zero counts as this one, in s-1 TeV-1 sr-1: the
-#: smallest normal number of float32 in the usual s-1 MeV-1 sr-1. Between a filled and an empty node the
-#: rate falls steeply instead of linearly, and how steeply depends on this number.
-RATE_FLOOR = float(np.finfo(np.float32).tiny) * 1e6
 
 
 def prepare_background(bkg: xr.DataArray, *, interp_missing: bool = True, pad: bool = True) -> xr.DataArray:
@@ -51,7 +46,7 @@ def prepare_background(bkg: xr.DataArray, *, interp_missing: bool = True, pad: b
     >>> prepare_background(constant_background()).sizes["offset"]
     3
     """
-    _check(bkg)
+    check_background_units(bkg)
     if interp_missing:
         bkg = interp_missing_energy(bkg)
     if pad and "offset" in bkg.dims:
@@ -175,7 +170,7 @@ def evaluate_background(
     >>> evaluate_background(constant_background("2 s-1 TeV-1 sr-1"), [1.0], 0.5, 0.5).round(9)
     array([2.])
     """
-    log_rate = _log_rate(bkg, np.atleast_1d(np.asarray(energy, dtype=float)), fov_lon, fov_lat, offset)
+    log_rate = prepare_rate(bkg, np.atleast_1d(np.asarray(energy, dtype=float))).log_rate(fov_lon, fov_lat, offset)
     return np.exp(log_rate, out=log_rate)
 
 
@@ -220,56 +215,7 @@ def integrate_background(
     >>> integrate_background(constant_background("2 s-1 TeV-1 sr-1"), [1.0, 2.0, 4.0], 0.5, 0.5).round(9)
     array([2., 4.])
     """
-    if int(oversampling) != oversampling or oversampling < 1:
-        msg = f"oversampling={oversampling!r} must be a whole number of at least 1"
-        raise ValueError(msg)
-    edges = np.asarray(energy_edges, dtype=float)
-    steps = _subdivide(edges, int(oversampling))
-    result = log_log_integral(_log_rate(bkg, steps, fov_lon, fov_lat, offset), steps)
-    if oversampling > 1:
-        result = result.reshape(len(edges) - 1, int(oversampling), *result.shape[1:]).sum(axis=1)
-    return result
-
-
-def _subdivide(edges: NDArray[np.float64], number: int) -> NDArray[np.float64]:
-    """Split each bin in `number` steps of equal ratio; the given edges stay as they are."""
-    if number == 1:
-        return edges
-    fraction = np.arange(number) / number
-    inner = edges[:-1, np.newaxis] * (edges[1:] / edges[:-1])[:, np.newaxis] ** fraction
-    inner[:, 0] = edges[:-1]
-    return np.append(inner.ravel(), edges[-1])
-
-
-def _log_rate(
-    bkg: xr.DataArray, energy: NDArray[np.float64], fov_lon: ArrayLike, fov_lat: ArrayLike, offset: ArrayLike | None
-) -> NDArray[np.float64]:
-    """Logarithm of the rate, shape (n, ...); -inf outside the axes."""
-    _check(bkg)
-    axis = table_axis(bkg, "energy")
-    weights = axis.weights(energy)
-    if "offset" in bkg.dims:
-        if offset is None:
-            offset = _separation(fov_lon, fov_lat)
-        rows = _log_rows(bkg.transpose("energy", "offset"), weights)
-        return _empty_rows(interp_points(rows, table_axis(bkg, "offset").weights(offset), fill=-np.inf), weights)
-    lon = np.asarray(fov_lon, dtype=float)
-    if bkg.attrs.get("fov_alignment") == "REVERSE_LON_RADEC":
-        lon = -lon
-    lon, lat = np.broadcast_arrays(lon, np.asarray(fov_lat, dtype=float))
-    rows = _log_rows(bkg.transpose("energy", "fov_lon", "fov_lat"), weights)
-    in_lon, in_lat = table_axis(bkg, "fov_lon").weights(lon), table_axis(bkg, "fov_lat").weights(lat)
-    return _empty_rows(interp_plane(rows, in_lon, in_lat, fill=-np.inf), weights)
-
-
-def _log_rows(bkg: xr.DataArray, weights: Weights) -> NDArray[np.float64]:
-    return interp_rows(np.log(np.maximum(bkg.values, RATE_FLOOR)), weights)
-
-
-def _empty_rows(log_rate: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
-    if not weights.valid.all():
-        log_rate[~weights.valid] = -np.inf
-    return log_rate
+    return prepare_integral(bkg, energy_edges, oversampling).at(fov_lon, fov_lat, offset)
 
 
 def fov_coordinates(
@@ -303,20 +249,6 @@ def fov_coordinates(
     vectors = to_vectors(*np.broadcast_arrays(np.asarray(lon, dtype=float), np.asarray(lat, dtype=float)))
     fov_lon, fov_lat = field_of_view(vectors, lon_pointing, lat_pointing)
     return -fov_lon, fov_lat
-
-
-def _separation(fov_lon: ArrayLike, fov_lat: ArrayLike) -> NDArray[np.float64]:
-    """Separation in deg of a position from the origin of its frame."""
-    lon, lat = np.deg2rad(fov_lon), np.deg2rad(fov_lat)
-    across = np.hypot(np.cos(lat) * np.sin(lon), np.sin(lat))
-    return np.asarray(np.rad2deg(np.arctan2(across, np.cos(lat) * np.cos(lon))))
-
-
-def _check(bkg: xr.DataArray) -> None:
-    units = bkg.attrs.get("units")
-    if units != "s-1 TeV-1 sr-1":
-        msg = f"the background has units {units!r}; convert it to 's-1 TeV-1 sr-1' first (xgamma.coords.units.to_unit)"
-        raise ValueError(msg)
 
 
 def constant_background(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Hashable
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -14,8 +14,9 @@ from xgamma.coords.frame import PixelGeometry
 from xgamma.coords.sky import SkyGrid
 from xgamma.dl3.cache import cache, file_key
 from xgamma.dl3.observation import ObservationFiles
-from xgamma.irf.aeff import evaluate_aeff
-from xgamma.irf.background import integrate_background, prepare_background
+from xgamma.irf.aeff import PreparedAeff, prepare_aeff
+from xgamma.irf.background import prepare_background
+from xgamma.irf.background_rate import PreparedBackground, prepare_integral
 from xgamma.irf.edisp import evaluate_edisp_kernel
 from xgamma.irf.psf import evaluate_psf_bins
 from xgamma.kernels.histogram import bin_events
@@ -103,13 +104,41 @@ class OpenRun:
         """Pointing as an ICRS unit vector."""
         return to_vectors(*(np.asarray(v) for v in self.pointing))
 
+    def _of_response(self, name: str, hdu_type: str, make: Callable[[], T], *more: Hashable) -> T:
+        """Return what all tiles need of a response; it stays in the cache, for all runs of one response file."""
+        location = self.files.observation.location(hdu_type)
+        try:
+            key = (name, location.hdu, location.hdu_type, *file_key(location.file), *more)
+        except OSError:
+            return make()  # opening the file says what is wrong
+        return cache().get(key, make, lambda value: 1000 + int(getattr(value, "nbytes", 0)))
+
     @functools.cached_property
-    def background_model(self) -> xr.DataArray:
-        """Background response, gaps filled and padded at its edge."""
-        table, location = self.table("bkg"), self.files.observation.location("bkg")
-        # shared by all tiles, and by the runs of one response file
-        key = ("prepared", location.hdu, location.hdu_type, str(table.attrs), *file_key(location.file))
-        return cache().get(key, lambda: prepare_background(table), lambda model: int(model.nbytes) + 1000)
+    def background_model(self) -> PreparedBackground:
+        """Background response, gaps filled and padded at its edge, at the edges of the energy bins."""
+        settings = self.settings
+
+        def make() -> PreparedBackground:
+            model = prepare_background(self.table("bkg"))
+            return prepare_integral(model, settings.energy_edges, settings.background_oversampling)
+
+        axis = settings.energy_edges.tobytes(), settings.background_oversampling
+        # what only the header of the events tells of the response
+        return self._of_response("prepared", "bkg", make, *axis, self.files.reversed_background())
+
+    @functools.cached_property
+    def effective_area(self) -> PreparedAeff:
+        """Effective area at the centres of the bins of true energy."""
+        energy = self.settings.energy_true
+        assert energy is not None
+        return self._of_response("prepared", "aeff", lambda: prepare_aeff(self.table("aeff"), energy), energy.tobytes())
+
+    @functools.cached_property
+    def aeff_attrs(self) -> Mapping[str, Any]:
+        """Attributes of the effective area."""
+        if self.settings.energy_true is None:
+            return self.table("aeff").attrs
+        return self.effective_area.attrs
 
     def table(self, hdu_type: str) -> xr.DataArray:
         """Return a response that is one table: effective area, energy dispersion, background."""
@@ -126,8 +155,7 @@ class OpenRun:
     def exposure(self, offset: np.ndarray) -> np.ndarray:
         """Return effective area times livetime in cm2 s at offsets (...), shape (n_true, ...)."""
         assert self.settings.energy_true is not None
-        table = self.table("aeff")
-        if table.attrs.get("is_pointlike"):
+        if self.aeff_attrs.get("is_pointlike"):
             msg = (
                 f"run {self.files.observation.obs_id}: the effective area is that of a point-like selection; "
                 "the exposure of a map holds for the events inside its on region only"
@@ -137,8 +165,7 @@ class OpenRun:
 
     def selected_exposure(self, offset: np.ndarray) -> np.ndarray:
         """Return the same, also for responses that hold for the events of an on region only."""
-        assert self.settings.energy_true is not None
-        area = evaluate_aeff(self.table("aeff"), self.settings.energy_true, offset)
+        area = self.effective_area.at(offset)
         return np.multiply(area, self.livetime, out=area)
 
     def background(self, geometry: PixelGeometry, offset: np.ndarray) -> np.ndarray:
@@ -149,17 +176,16 @@ class OpenRun:
     def background_rate(self, vectors: np.ndarray, offset: np.ndarray) -> np.ndarray:
         """Return the background rate in s-1 sr-1 in bins of energy at ICRS vectors (..., 3)."""
         model = self.background_model
-        edges, oversampling = self.settings.energy_edges, self.settings.background_oversampling
-        if "offset" in model.dims:
-            return integrate_background(model, edges, offset, np.zeros_like(offset), offset, oversampling)
-        if model.attrs.get("fov_alignment") == "ALTAZ":
-            total = np.zeros((len(edges) - 1, *offset.shape))
+        if model.radial:
+            return model.at(offset, np.zeros(()), offset)
+        if model.alignment == "ALTAZ":
+            total = np.zeros((self.settings.n_energy, *offset.shape))
             for weight, lon, lat in field_of_view_altaz(vectors, self.files.pointing(), self.gti):
-                total += weight * integrate_background(model, edges, -lon, lat, offset, oversampling)
+                total += weight * model.at(-lon, lat, offset)
             return total
         lon, lat = field_of_view(vectors, *self.pointing)
         # the longitude of the data format falls with right ascension and azimuth
-        return integrate_background(model, edges, -lon, lat, offset, oversampling)
+        return model.at(-lon, lat, offset)
 
     def psf(self, offset: np.ndarray) -> np.ndarray:
         """Return the PSF in sr-1 at offsets (...), shape (n_true, ..., n_rad)."""

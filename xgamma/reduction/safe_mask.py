@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xgamma.dl3.cache import cache, file_key
-from xgamma.irf.aeff import energy_thresholds_aeff_default, rising_energy
+from xgamma.irf.aeff import rising_energy
 from xgamma.irf.edisp import bias_energy
 from xgamma.kernels.sphere import separation, to_vectors
 from xgamma.reduction.footprint import overlap
@@ -39,14 +39,20 @@ def safe_mask(run: Run, offset: np.ndarray, background: np.ndarray | None) -> np
         True where all masks agree, shape (n_energy, ...).
     """
     energies = energy_mask(run)
+    result = np.zeros((len(energies), *offset.shape), dtype=bool)
     with np.errstate(invalid="ignore"):
         pixels = np.isfinite(offset)
         for mask in run.settings.masks:
             if mask.name == "offset-max":
-                pixels = pixels & (offset < mask.offset)
-        result = energies.reshape(-1, *(1,) * offset.ndim) & pixels
-        if background is not None:
-            result &= np.isfinite(background) & (background > 0)
+                pixels &= offset < mask.offset
+        for k in np.flatnonzero(energies):
+            if background is None:
+                result[k] = pixels
+            else:
+                # plane by plane everything stays in the cache; a number that is not finite is not below infinity
+                np.less(0.0, background[k], out=result[k, ...])
+                result[k] &= background[k] < np.inf
+                result[k] &= pixels
     return result
 
 
@@ -83,7 +89,8 @@ def _offset_of(run: Run, mask: SafeMask) -> np.ndarray:
 
 def _aeff_default(run: Run) -> tuple[float, float]:
     """LO_THRES and HI_THRES of the effective area; a key that is missing or 0 sets no limit."""
-    low, high = energy_thresholds_aeff_default(run.table("aeff"))
+    attrs = run.aeff_attrs
+    low, high = attrs.get("lo_thres"), attrs.get("hi_thres")
     # 0 is what writers put that know no threshold
     return float(low) if low else -np.inf, float(high) if high else np.inf
 

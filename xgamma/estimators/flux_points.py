@@ -95,9 +95,11 @@ def flux_points(
     -----
     In each band the statistic (Cash or WStat) of all bins inside the masks is minimised over one norm of the source's
     predicted counts, everything else as it is. ``ts`` is the statistic without the source minus that at the minimum,
-    errors and limits are where the statistic has risen by ``n_sigma**2``. Norms may be negative. A band without counts
-    has its minimum at the lowest norm that predicts no negative counts; its upper limit is finite. Bands without a bin
-    inside the masks are NaN and have ``success`` False.
+    errors and limits are where the statistic has risen by ``n_sigma**2``. Norms may be negative, and after a strong
+    fluctuation below the background so may upper limits, as often as their coverage demands: compare them with
+    ``norm_sensitivity``. A band without counts has its minimum at the lowest norm that predicts no negative counts; its
+    upper limit is finite, and for a Cash fit that of zero background. Bands without a bin inside the masks, or without
+    exposure, are NaN and have ``success`` False.
 
     References
     ----------

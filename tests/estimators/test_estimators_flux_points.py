@@ -118,6 +118,15 @@ def test_sensitivity_is_detected_at_its_significance():
         assert float(again.sqrt_ts[i]) == pytest.approx(3.0, rel=1e-6)
 
 
+def test_edges_that_are_moved_or_outside_are_told_to_the_caller():
+    cube = make_cube()
+    with pytest.warns(UserWarning, match="moved to the nearest edges") as caught:
+        xg.flux_points(cube, source(), energy_edges=["1.01 TeV", "9 TeV"])
+    assert caught[0].filename == __file__
+    with pytest.raises(ValueError, match="lie outside of the energies of the cube"):
+        xg.flux_points(cube, source(), energy_edges=["3000 TeV", "4000 TeV"])
+
+
 def test_regions_of_joint_cubes_must_be_the_same():
     first, second = (make_cube(regions=2, name=name) for name in ("a", "b"))
     assert xg.flux_points([first, second], source()).norm.dims == ("region", "energy")

@@ -60,6 +60,9 @@ def energy_groups(cube: xr.Dataset | xr.DataArray, energy_edges: Any = None) -> 
         raise ValueError(msg)
     edges = bin_edges(cube, "energy")
     index = np.abs(np.log(np.maximum(edges, 1e-300)) - np.log(wanted)[:, None]).argmin(axis=1)
+    if wanted[0] >= edges[-1] or wanted[-1] <= edges[0]:
+        msg = f"energy_edges {wanted} TeV lie outside of the energies of the cube, {edges[0]:g} to {edges[-1]:g} TeV"
+        raise ValueError(msg)
     if (np.diff(index) <= 0).any():
         msg = f"energy_edges {wanted} TeV fall onto the same edges of the cube, {edges} TeV; make the groups wider"
         raise ValueError(msg)

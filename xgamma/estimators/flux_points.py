@@ -98,8 +98,8 @@ def flux_points(
     errors and limits are where the statistic has risen by ``n_sigma**2``. Norms may be negative, and after a strong
     fluctuation below the background so may upper limits, as often as their coverage demands: compare them with
     ``norm_sensitivity``. A band without counts has its minimum at the lowest norm that predicts no negative counts; its
-    upper limit is finite, and for a Cash fit that of zero background. Bands without a bin inside the masks, or without
-    exposure, are NaN and have ``success`` False.
+    upper limit is finite, for a Cash fit ``n_sigma_ul**2 / 2`` predicted counts whatever the background. Bands without
+    a bin inside the masks, or without exposure, are NaN and have ``success`` False.
 
     References
     ----------

@@ -22,16 +22,22 @@ def make_cube(seed=1, bins=3, runs=None, coarse=True, width=("4.1 deg", "3.1 deg
     rng = np.random.default_rng(seed)
     energy = xg.energy_axis("1 TeV", "10 TeV", nbin=bins)
     true = xg.energy_axis("0.5 TeV", "20 TeV", nbin=bins + 2, name="energy_true")
-    cube = xg.sky_grid(CENTER, width, f"{PIXEL} deg", frame="galactic", energy=energy, energy_true=true, irf_binsize="0.5 deg")
+    cube = xg.sky_grid(
+        CENTER, width, f"{PIXEL} deg", frame="galactic", energy=energy, energy_true=true, irf_binsize="0.5 deg"
+    )
     ny, nx, nt = cube.sizes["y"], cube.sizes["x"], bins + 2
     lead, runs_dims = ((runs,), ("obs",)) if runs else ((), ())
     irf = (cube.sizes["irf_y"], cube.sizes["irf_x"])
     fall = np.geomspace(1, 0.1, bins)[:, None, None]
     cube["background"] = (*runs_dims, "energy", "y", "x"), 0.3 * fall * rng.uniform(0.5, 1.5, (*lead, bins, ny, nx))
-    exposure = rng.uniform(0.9, 1.1, (*lead, nt, 1, 1)) * 2e13 * np.linspace(0.7, 1.3, nx) * np.linspace(0.8, 1.2, ny)[:, None]
+    exposure = (
+        rng.uniform(0.9, 1.1, (*lead, nt, 1, 1)) * 2e13 * np.linspace(0.7, 1.3, nx) * np.linspace(0.8, 1.2, ny)[:, None]
+    )
     cube["exposure"] = (*runs_dims, "energy_true", "y", "x"), exposure, {"units": "cm2 s"}
     rad = cube.rad.values
-    sigma = np.geomspace(0.15, 0.06, nt)[:, None, None, None] * (np.linspace(0.9, 1.2, irf[1])[:, None] if coarse else 1.0)
+    sigma = np.geomspace(0.15, 0.06, nt)[:, None, None, None] * (
+        np.linspace(0.9, 1.2, irf[1])[:, None] if coarse else 1.0
+    )
     table = np.exp(-0.5 * (rad / sigma) ** 2) * np.ones((nt, *(irf if coarse else (1, 1)), 1))
     area = np.pi * np.diff(np.deg2rad(np.append(cube.rad_min.values, cube.rad_max.values[-1])) ** 2)
     table = table / (table @ area)[..., None]
@@ -70,7 +76,9 @@ def expected_signal(cube, y, x, half, spectrum_index=2.0, run=None, rows=slice(N
     if "irf_y" in psf.dims:
         w = cube.irf_exposure.isel(irf_y=rows, irf_x=columns)
         ebar = w.mean(("irf_y", "irf_x")).values
-        psf = ((psf.isel(irf_y=rows, irf_x=columns) * w).sum(("irf_y", "irf_x")) / w.sum(("irf_y", "irf_x"))).transpose("energy_true", "rad")
+        psf = ((psf.isel(irf_y=rows, irf_x=columns) * w).sum(("irf_y", "irf_x")) / w.sum(("irf_y", "irf_x"))).transpose(
+            "energy_true", "rad"
+        )
         edisp = (edisp.isel(irf_y=rows, irf_x=columns) * w).sum(("irf_y", "irf_x")) / w.sum(("irf_y", "irf_x"))
     else:
         ebar = cube.exposure.mean(("y", "x")).values
@@ -86,7 +94,11 @@ def window(cube, y, x, half, signal):
     """Counts, background and signal of all voxels in the window that are inside map and mask."""
     ny, nx = cube.sizes["y"], cube.sizes["x"]
     here = (slice(None), slice(max(0, y - half), y + half + 1), slice(max(0, x - half), x + half + 1))
-    stamp = (slice(None), slice(max(0, half - y), min(2 * half + 1, ny - y + half)), slice(max(0, half - x), min(2 * half + 1, nx - x + half)))
+    stamp = (
+        slice(None),
+        slice(max(0, half - y), min(2 * half + 1, ny - y + half)),
+        slice(max(0, half - x), min(2 * half + 1, nx - x + half)),
+    )
     mask = cube.mask_safe.values[here]
     return [a[mask] for a in (cube.counts.values[here], cube.background.values[here], signal[stamp])]
 
@@ -100,7 +112,9 @@ def minimum(n, b, s):
 
     pole = (-b / s)[(n > 0) & (s > 0)].max()
     top = 5 * n.sum() / s.sum() + abs(pole)
-    found = minimize_scalar(half_cash, bounds=(pole + 1e-12, top), method="bounded", options={"xatol": 1e-12, "maxiter": 3000})
+    found = minimize_scalar(
+        half_cash, bounds=(pole + 1e-12, top), method="bounded", options={"xatol": 1e-12, "maxiter": 3000}
+    )
     return found.x, 2 * (half_cash(0.0) - found.fun)
 
 
@@ -111,7 +125,7 @@ def assert_close(actual, expected, rtol=1e-10, atol=1e-9):
 
 
 def raising(*args, **kwargs):
-    raise AssertionError("computed while the graph was built")
+    pytest.fail("computed while the graph was built")
 
 
 PIXELS = [(12, 25), (0, 40), (30, 0), (15, 3), (5, 20), (28, 38)]
@@ -147,7 +161,9 @@ def test_energy_groups_and_spectrum():
         assert maps.ts.values[group, y, x] == pytest.approx(ts, abs=1e-6)
     flux = to_sed_type(maps, "flux")
     lo, hi = maps.energy_min.values[1], maps.energy_max.values[1]
-    assert flux.flux.values[1, y, x] / maps.norm.values[1, y, x] == pytest.approx(1e-12 * (lo**-2 - hi**-2) / 2, rel=1e-9)
+    assert flux.flux.values[1, y, x] / maps.norm.values[1, y, x] == pytest.approx(
+        1e-12 * (lo**-2 - hi**-2) / 2, rel=1e-9
+    )
 
 
 def test_zones_have_the_mean_response_of_their_pixels():
@@ -168,7 +184,9 @@ def test_zones_have_the_mean_response_of_their_pixels():
     assert abs(float((parts.norm - whole.norm)[0, 12, 25])) > 1e-4
 
 
-@pytest.mark.parametrize("chunks", [{"y": 10, "x": 14}, {"y": 31, "x": 41, "energy": 1}, {"y": 7, "x": 7, "irf_y": 2, "irf_x": 3}])
+@pytest.mark.parametrize(
+    "chunks", [{"y": 10, "x": 14}, {"y": 31, "x": 41, "energy": 1}, {"y": 7, "x": 7, "irf_y": 2, "irf_x": 3}]
+)
 @pytest.mark.parametrize("runs", [None, 2])
 def test_tiles_are_lazy_and_equal(chunks, runs):
     cube = make_cube(runs=runs)
@@ -212,7 +230,7 @@ def test_extended_sources():
     maps = ts_map(cube, model, kernel_width="1.5 deg")
     assert maps.attrs["exposure_at"] == "counts"
     point = ts_map(cube, PointSpatialModel(), kernel_width="1.5 deg", exposure="counts")
-    assert float(maps.ts.max()) != pytest.approx(float(point.ts.max()), rel=1e-3)
+    assert float(abs(maps.ts - point.ts).max()) > 0.1
     # a Gaussian and a Gaussian point spread function add in squares: the same as a wider point spread function
     wide = cube.copy()
     sigma = np.sqrt(np.geomspace(0.15, 0.06, 5) ** 2 + 0.1**2)[:, None]
@@ -244,7 +262,11 @@ def test_values_that_are_not_numbers_are_left_out():
     cube.background[:, 12, 20] = np.nan
     assert_close(ts_map(cube, kernel_width="0.9 deg"), ts_map(reference, kernel_width="0.9 deg"))
     keep = reference.mask_safe & (reference.y > -5)
-    masked = ts_map(reference, kernel_width="0.9 deg", mask=keep.copy(data=np.broadcast_to(reference.y.values[:, None] > -5, keep.shape)))
+    masked = ts_map(
+        reference,
+        kernel_width="0.9 deg",
+        mask=keep.copy(data=np.broadcast_to(reference.y.values[:, None] > -5, keep.shape)),
+    )
     assert_close(masked, ts_map(reference.assign(mask_fit=keep), kernel_width="0.9 deg"))
 
 
@@ -302,7 +324,10 @@ def test_fermi_cube(gammapy_data):
     """The Galactic centre with Fermi, 11 x 200 x 400 voxels: brute force at random pixels, edges of map and mask."""
     cube = xg.open_cube(gammapy_data / "fermi-3fhl-gc" / "fermi-3fhl-gc.fits.gz").load()
     # gammapy 2.1: estimate_fit_input_maps of TSMapEstimator with a power law of index 2, exposure at pixel (100, 200)
-    gammapy = [9.9666588, 6.9534255, 4.88722886, 3.48912199, 2.47008812, 1.72783212, 1.20469814, 0.84012198, 0.58713013, 0.41016385, 0.28471216]  # fmt: skip
+    gammapy = [
+        9.9666588, 6.9534255, 4.88722886, 3.48912199, 2.47008812,
+        1.72783212, 1.20469814, 0.84012198, 0.58713013, 0.41016385, 0.28471216,
+    ]  # fmt: skip
     from xgamma.estimators import ts_planes
 
     seen = []
@@ -319,7 +344,16 @@ def test_fermi_cube(gammapy_data):
     np.testing.assert_allclose(seen[0].source[:, 100, 200], gammapy, rtol=1e-7)
     rng = np.random.default_rng(0)
     for found, data in ((maps, cube), (whole, cube.assign(mask_safe=cube.mask_safe | True))):
-        pixels = [(100, 200), (98, 201), (0, 0), (199, 399), (20, 20), (179, 379), (20, 200), *rng.integers((0, 0), (200, 400), (25, 2)).tolist()]
+        pixels = [
+            (100, 200),
+            (98, 201),
+            (0, 0),
+            (199, 399),
+            (20, 20),
+            (179, 379),
+            (20, 200),
+            *rng.integers((0, 0), (200, 400), (25, 2)).tolist(),
+        ]
         for y, x in pixels:
             if not data.mask_safe.values[:, y, x].any():
                 assert np.isnan(found.norm.values[0, y, x])
@@ -328,7 +362,7 @@ def test_fermi_cube(gammapy_data):
             norm, ts = minimum(*window(data, y, x, 10, signal))
             assert found.norm.values[0, y, x] == pytest.approx(norm, abs=1e-6)
             assert found.ts.values[0, y, x] == pytest.approx(ts, abs=1e-6)
-    # gammapy 2.1, sum_over_energy_groups=False: TS and norm; its kernels hold all of a source and are made of 4 x 4 points
+    # gammapy 2.1, sum_over_energy_groups=False: TS and norm; kernels hold all of a source, made from 4 x 4 points
     for (y, x), ts, norm in (((99, 200), 994.820, 14.2218), ((60, 52), 690.673, 6.0065), ((98, 32), 245.267, 5.8428)):
         assert float(whole.ts[0, y, x]) == pytest.approx(ts, rel=0.01)
         contained = np.average(seen[0].kernel.sum(axis=(1, 2)), weights=seen[0].source[:, y, x])

@@ -25,8 +25,6 @@ from xgamma.kernels.ts_voxels import Voxels, below_zero, compiled, corners_betwe
 __all__ = ["Fits", "fit_pixels"]
 
 STEPS = 200
-#: Passes over all voxels that narrow down a negative norm before single corners are looked at.
-PASSES = 2
 
 FloatArray = NDArray[np.float64]
 
@@ -109,25 +107,29 @@ def _negative(
     scale: FloatArray,
     place: FloatArray,
     size: FloatArray,
-) -> float:
-    """Best negative norm, as distance from the pole; `u` is the one without the correction C, a lower bound.
+    guess: float,
+) -> tuple[float, float]:
+    """Best negative norm, as distance from the pole, and its correction C.
+
+    `u` is the distance without the correction, a lower bound; `guess` is a norm near the best one.
 
     At a trial norm the signal below zero is known; the norm that is best with this signal left out lies on the other
     side of the best one, so that each trial moves both ends of the bracket. What corners are left between the ends
     are decided one by one: the best norm is one of them, or lies between two.
     """
     low, high = u, pole
-    for k in range(PASSES):
-        trial = high - (0.3 if k == 0 else 0.5) * (high - low)
+    close = u < guess + pole < pole
+    for k in range(1 if close else 2):
+        trial = guess + pole if close else high - (0.3 if k == 0 else 0.5) * (high - low)
         below, _ = below_zero(trial - pole, y, x, voxels, factor, scale)
         other = pole
         if total - below > 0.0:
-            other = min(pole, _solve(number, ratio, weight, total - below, u))
+            other = min(pole, _solve(number, ratio, weight, total - below, low))
         if other > trial:
             low, high = trial, min(high, other)
         else:
             low, high = max(low, other), trial
-    left, above = corners_between(low - pole, high - pole, y, x, voxels, factor, scale, place, size)
+    left, above, background = corners_between(low - pole, high - pole, y, x, voxels, factor, scale, place, size)
     while left > 0:
         middle = 0.5 * (low + high) - pole
         pivot = 0
@@ -143,7 +145,12 @@ def _negative(
             slope -= size[k] if place[k] > at else 0.0
             here += size[k] if place[k] == at else 0.0
         if slope >= 0.0 and slope - here <= 0.0:
-            return at + pole
+            # those that end in this corner add nothing
+            for k in range(left):
+                if place[k] > at:
+                    above += size[k]
+                    background -= place[k] * size[k]
+            return at + pole, -background - at * above
         kept = 0
         for k in range(left):
             if slope < 0.0 and place[k] > at:
@@ -155,14 +162,16 @@ def _negative(
                     kept += 1
                 else:
                     above += size[k]
+                    background -= place[k] * size[k]
         if slope < 0.0:
             low = at + pole
         else:
             high = at + pole
         left = kept
-    if total - above <= 0.0:
-        return high
-    return min(high, max(low, _solve(number, ratio, weight, total - above, u)))
+    best = high
+    if total - above > 0.0:
+        best = min(high, max(low, _solve(number, ratio, weight, total - above, low)))
+    return best, -background - (best - pole) * above
 
 
 @compiled
@@ -299,6 +308,7 @@ def fit_pixels(
     ratio, weight = np.empty(most), np.empty(most)
     place, size = np.empty(voxels.kernel.size), np.empty(voxels.kernel.size)
     for j in range(total.shape[0]):
+        guess = 0.0  # of the neighbour
         for i in range(total.shape[1]):
             if not inside[j, i]:
                 continue
@@ -311,10 +321,11 @@ def fit_pixels(
             else:
                 u, pole = _from_pole(number, ratio, weight, t)
                 if u < pole:
-                    u = _negative(number, ratio, weight, t, u, pole, y, x, voxels, factor, scale, place, size)
+                    u, correction = _negative(
+                        number, ratio, weight, t, u, pole, y, x, voxels, factor, scale, place, size, guess
+                    )  # fmt: skip
+                    guess = u - pole
                 best = u - pole
-                if best < 0.0:
-                    _, correction = below_zero(best, y, x, voxels, factor, scale)
                 curvature = gain = 0.0
                 product = 1.0
                 for k in range(number):

@@ -132,9 +132,9 @@ def corners_between(
     scale: FloatArray,
     place: FloatArray,
     size: FloatArray,
-) -> tuple[int, float]:
-    """Collect the corners between two negative norms; returns how many, and the signal of all that lie above."""
-    above = 0.0
+) -> tuple[int, float, float]:
+    """Collect the corners between two negative norms; returns how many, and signal and background of all above."""
+    above = background = 0.0
     number = 0
     bins, wy, wx = voxels.empty.shape
     _, ky, kx = voxels.kernel.shape
@@ -153,10 +153,11 @@ def corners_between(
                 if s > 0.0 and b + low * s <= 0.0:
                     if b + high * s < 0.0:
                         above += s
+                        background += b
                     else:
                         place[number], size[number] = -b / s, s
                         number += 1
-    return number, above
+    return number, above, background
 
 
 @compiled

@@ -21,6 +21,7 @@ from xgamma.fit.flux import SpectralFlux
 from xgamma.fit.likelihood import CashStatistic, ChiSquare, Statistic, WStatistic
 from xgamma.fit.map_compile import compile_map
 from xgamma.fit.map_cubes import Maps, check_map_models, is_map, maps_of, response_arrays
+from xgamma.fit.points import POINT_STATISTICS, compile_points, is_points, point_stat_name, points_of
 from xgamma.fit.response import Response, response
 from xgamma.models.models import as_models
 from xgamma.models.parameter import Parameters
@@ -30,7 +31,7 @@ __all__ = ["StatName", "compile_likelihood", "stat_name"]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-StatName = Literal["cash", "cstat", "wstat", "chi2"]
+StatName = Literal["cash", "cstat", "wstat", "chi2", "distrib", "profile"]
 
 #: Variables of each statistic; those in brackets may be missing.
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -51,36 +52,42 @@ def stat_name(cube: xr.Dataset, stat: str | None = None) -> str:
     Parameters
     ----------
     cube
-        Cube.
+        Cube, or flux points.
     stat
         ``"cash"``, ``"cstat"``, ``"wstat"`` or ``"chi2"``; by default wstat where there are off counts, chi2 where
-        there is ``counts_error``, else cash.
+        there is ``counts_error``, else cash. For flux points see `xgamma.fit.points.point_stat_name`.
 
     Examples
     --------
     >>> stat_name(xr.Dataset({"counts": 1.0, "counts_off": 3.0}))
     'wstat'
     """
+    if is_points(cube):
+        return point_stat_name(cube, stat)
     if stat is None:
         return "wstat" if "counts_off" in cube else "chi2" if "counts_error" in cube else "cash"
     if stat not in NEEDED:
-        msg = f"stat={stat!r} must be one of {list(NEEDED)}"
+        known = f"must be one of {list(NEEDED)}"
+        msg = f"stat={stat!r} {f'is for flux points; that of cubes {known}' if stat in POINT_STATISTICS else known}"
         raise ValueError(msg)
     return stat
 
 
-def compile_likelihood(cubes: Cubes, models: Model | Iterable[Model], stat: StatName | None = None) -> Likelihood:
-    """Prepare the likelihood of models for cubes of spectra and maps.
+def compile_likelihood(
+    cubes: Cubes, models: Model | Iterable[Model], stat: StatName | Mapping[str, StatName] | None = None
+) -> Likelihood:
+    """Prepare the likelihood of models for cubes of spectra and maps, and for flux points.
 
     Parameters
     ----------
     cubes
-        A cube; several as a mapping, a list or a DataTree. Lazy ones are computed once, all together, and only what
-        the likelihood needs of them.
+        A cube or flux points; several as a mapping, a list or a DataTree. Lazy ones are computed once, all together,
+        and only what the likelihood needs of them.
     models
         Models, or one.
     stat
-        Fit statistic for all cubes; by default that of each cube's content (see `stat_name`).
+        Fit statistic for all datasets, or a mapping from the names of some; by default that of each one's content
+        (see `stat_name`).
 
     Returns
     -------
@@ -118,19 +125,20 @@ def compile_likelihood(cubes: Cubes, models: Model | Iterable[Model], stat: Stat
     chosen = as_models(models)
     named = named_cubes(cubes)
     alone = len(named) == 1
-    parts: dict[str, Spectra] = {
-        n: maps_of(n, c, alone) if is_map(c) else spectra_of(n, c, alone) for n, c in named.items()
-    }
+    parts: dict[str, Spectra] = {n: _part(n, c, alone) for n, c in named.items()}
     maps = [s for s in parts.values() if isinstance(s, Maps)]
     sources = match_models(chosen, [s for s in parts.values() if not isinstance(s, Maps)], maps)
     check_map_models(chosen, maps)
-    names = {n: stat_name(s.cube, stat) for n, s in parts.items()}
-    loaded = dict(zip(parts, _load(list(parts.values()), list(names.values())), strict=True))
+    names = _stat_names(named, stat)
+    cubes_of = {n: s for n, s in parts.items() if not is_points(s.cube)}
+    loaded = dict(zip(cubes_of, _load(list(cubes_of.values()), [names[n] for n in cubes_of]), strict=True))
     fluxes: dict[Any, SpectralFlux] = {}
     parameters = chosen.parameters
     datasets: list[BinnedDataset] = []
     for name, s in parts.items():
-        if isinstance(s, Maps):
+        if name not in cubes_of:
+            datasets.append(compile_points(s, sources, parameters, names[name]))
+        elif isinstance(s, Maps):
             responses = {n: v for n, v in loaded[name].items() if n in RESPONSES}
             values = {n: v for n, v in loaded[name].items() if n not in RESPONSES}
             statistic = partial(_map_statistic, names[name])
@@ -139,6 +147,23 @@ def compile_likelihood(cubes: Cubes, models: Model | Iterable[Model], stat: Stat
             datasets.append(_compile(_Loaded(s, names[name], loaded[name]), sources, parameters, fluxes))
     _check_bins(datasets)
     return Likelihood(tuple(datasets), prior_terms(chosen.parameters))
+
+
+def _part(name: str, cube: xr.Dataset, alone: bool) -> Spectra:
+    if is_points(cube):
+        return points_of(name, cube, alone)
+    return maps_of(name, cube, alone) if is_map(cube) else spectra_of(name, cube, alone)
+
+
+def _stat_names(named: Mapping[str, xr.Dataset], stat: StatName | Mapping[str, StatName] | None) -> dict[str, str]:
+    """Statistic of each dataset."""
+    if stat is None or isinstance(stat, str):
+        return {n: stat_name(c, stat) for n, c in named.items()}
+    unknown = [n for n in stat if n not in named]
+    if unknown:
+        msg = f"stat names {unknown}, which are none of the datasets {list(named)}"
+        raise ValueError(msg)
+    return {n: stat_name(c, stat.get(n)) for n, c in named.items()}
 
 
 def _map_statistic(name: str, s: Maps, values: Mapping[str, FloatArray]) -> tuple[BoolArray, Statistic]:
@@ -273,7 +298,7 @@ def _statistic(loaded: _Loaded) -> tuple[BoolArray, Statistic]:
     shape = (*s.shape, *s.bins)
     kept, weights = _kept(loaded, shape)
     wide = {
-        n: np.broadcast_to(v, shape).astype(float) for n, v in values.items() if n not in (*MASKS, "exposure", "edisp")
+        n: np.asarray(np.broadcast_to(v, shape), float) for n, v in values.items() if n not in (*MASKS, "exposure", "edisp")
     }
     on_off = loaded.stat == "wstat" or (loaded.stat == "chi2" and "counts_off" in wide)
     if on_off:

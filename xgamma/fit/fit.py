@@ -27,7 +27,7 @@ def fit(
     *,
     backend: Backend = "minuit",
     method: str | None = None,
-    stat: StatName | None = None,
+    stat: StatName | Mapping[str, StatName] | None = None,
     strategy: Literal[0, 1, 2] = 1,
     tol: float = 1e-3,
     covariance: Literal["hesse"] | None = "hesse",
@@ -38,8 +38,8 @@ def fit(
     Parameters
     ----------
     cubes
-        A cube of spectra, with runs and regions along ``obs`` and ``region`` fitted jointly; several cubes as a mapping
-        from names, a list, or a DataTree. A lazy cube is computed once.
+        A cube of spectra or maps, with runs and regions along ``obs`` and ``region`` fitted jointly, or flux points;
+        several as a mapping from names, a list, or a DataTree. A lazy cube is computed once.
     models
         Models, or one; they are copied. Models with ``datasets_names`` take part in the datasets of these names: those
         of cubes (``attrs["name"]`` or the keys of the mapping) or of runs (the labels of ``obs``).
@@ -49,7 +49,9 @@ def fit(
         ``"migrad"`` (default) or ``"simplex"``; for scipy ``"L-BFGS-B"`` (default), ``"Nelder-Mead"`` and others.
     stat
         ``"wstat"``, ``"cash"``, ``"cstat"`` or ``"chi2"`` for all cubes; by default wstat for those with off counts,
-        chi2 for those with ``counts_error``, cash for others.
+        chi2 for those with ``counts_error``, cash for others. For flux points ``"chi2"`` (default; limits are left
+        out), ``"distrib"`` (an error to each side, and limits) or ``"profile"``. A mapping from names of datasets
+        where they differ.
     strategy, tol
         How carefully minuit works, and how close to the minimum it has to get: the estimated distance in the statistic
         is below 0.002 `tol`. Minuit's own default of 0.1 stops within about 1.4 % of the errors, 0.001 within 0.14 %,

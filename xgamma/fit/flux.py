@@ -55,7 +55,7 @@ class SpectralFlux:
         #: Place of each of the model's values among those of the fit.
         self.places = np.array([parameters.index_of(p) for p in own], np.intp)
         #: Flux for canonical values, not remembered.
-        self.integral = _integrator(model, low, high)
+        self.integral = self._function()
         #: Which value only scales the spectrum, None if none does.
         self.scale = self._find_scale(own)
         #: Whether all values but the scaling one are frozen.
@@ -71,8 +71,11 @@ class SpectralFlux:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.integral = _integrator(self.model, self.low, self.high)
+        self.integral = self._function()
         self._remember()
+
+    def _function(self) -> Callable[..., FloatArray]:
+        return _integrator(self.model, self.low, self.high)
 
     @property
     def scale_place(self) -> int | None:

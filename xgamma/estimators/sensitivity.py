@@ -188,7 +188,8 @@ def _needed(
     known = alpha == 0
     excess = np.where(
         known,
-        cash_sensitivity(background, n_sigma),
+        # without background any excess is significant
+        np.where(background == 0, 0.0, cash_sensitivity(background, n_sigma)),
         wstat_sensitivity(off, np.where(known, 1.0, alpha), n_sigma),
     )
     criterion = np.where(excess < gamma_min, 1, 0)

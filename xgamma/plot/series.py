@@ -169,8 +169,9 @@ def _between(norms: FloatArray, rise: FloatArray, grid: FloatArray) -> FloatArra
 
     lowest = int(np.argmin(rise))
     root = np.sqrt(np.maximum(rise, 0.0)) * np.where(np.arange(len(norms)) < lowest, -1.0, 1.0)
-    if 0 < lowest < len(norms) - 1 and rise[lowest - 1] < rise[lowest + 1]:
-        root[lowest] = abs(root[lowest])
+    if 0 < lowest < len(norms) - 1 and rise[lowest - 1] > rise[lowest + 1]:
+        # the minimum lies beyond the lowest norm
+        root[lowest] *= -1.0
     return np.asarray(PchipInterpolator(norms, root)(grid)) ** 2
 
 

@@ -371,6 +371,7 @@ def test_single_models_as_mappings():
 
 
 def test_own_models_are_read_by_their_tag(monkeypatch):
+    registry.tags("spatial")  # what is loaded later would be lost with the patch
     monkeypatch.setitem(registry._classes, "spatial", {})
 
     class MyPlace(SpatialModel):
@@ -448,6 +449,7 @@ def test_gammapy_reads_what_is_written(tmp_path):
 
 
 def test_limits_beyond_those_of_the_default(monkeypatch):
+    registry.tags("spatial")  # what is loaded later would be lost with the patch
     monkeypatch.setitem(registry._classes, "spatial", {})
 
     class Band(Component):
@@ -651,3 +653,18 @@ def test_public_files(gammapy_data, path, name, values):
     model = read_models(gammapy_data / path)[name]
     assert list(model.parameters.values) == values
     assert model.parameters.free.names == [n for n in model.parameters.names if n not in ("reference", "alpha")]
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("frozen: maybe", "frozen='maybe' of index must be true or false"),
+        ("min: low", "min: 'low' is not a number"),
+        ("error: small", "error: 'small' is not a number"),
+        ("interp: cubic", "interp='cubic' of index must be 'lin' or 'log'"),
+    ],
+)
+def test_values_of_keys_that_are_of_another_kind(entry, words):
+    text = f"components: [{{name: a, type: SkyModel, spectral: {{type: pl, parameters: [{{name: index, {entry}}}]}}}}]"
+    with pytest.raises(ValueError, match=rf"'a', spectral, parameter 'index': {words}"):
+        Models.from_yaml(text)

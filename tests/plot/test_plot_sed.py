@@ -150,6 +150,18 @@ def test_lazy_points_and_single_regions(points):
     )
 
 
+def test_limits_alone(points):
+    """Tables of other instruments may hold nothing else."""
+    limits = points.gamma.to_sed_type("dnde")[["dnde_ul"]]
+    limits.attrs["sed_type"] = "dnde"
+    ax = xg.plot_sed(limits, sed_type="e2dnde", models=MODEL)
+    low, high = ax.get_ylim()
+    shown = limits.gamma.to_sed_type("e2dnde").e2dnde_ul.values
+    assert (shown < high).all()
+    assert (shown > low).all()
+    plt.close("all")
+
+
 def test_words(points):
     with pytest.raises(ValueError, match="sed_type='x' must be one of"):
         xg.plot_sed(points, sed_type="x")

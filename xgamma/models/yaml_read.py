@@ -27,6 +27,8 @@ ATTRIBUTES = (
     "unit", "error", "min", "max", "frozen", "interp",
     "scan_min", "scan_max", "scan_n_values", "scan_n_sigma", "scan_values",
 )  # fmt: skip
+#: Those that are no numbers.
+TEXTS = ("interp", "frozen")
 #: Further keys of a parameter: how gammapy scales it for a fit, which has no meaning here, and its older value.
 OTHER_KEYS = ("name", "value", "link", "prior", "scale_method", "scale_transform", "factor", "scale")
 
@@ -188,12 +190,20 @@ def _set(parameter: Parameter, entry: Mapping[str, Any]) -> None:
         _set_value(parameter, value, unit)
     given = {key: entry[key] for key in ATTRIBUTES if entry.get(key) is not None and key != "unit"}
     # both at once: a new lower limit may lie above the upper one that it had
-    limits = {key: float(given.pop(key, getattr(parameter, key))) for key in ("min", "max")}
+    limits = {key: _number(key, given.pop(key, getattr(parameter, key))) for key in ("min", "max")}
     parameter.min, parameter.max = np.nan, np.nan
     for key, limit in limits.items():
         setattr(parameter, key, limit)
     for key, number in given.items():
-        setattr(parameter, key, float(number) if isinstance(number, str) and key != "interp" else number)
+        setattr(parameter, key, _number(key, number) if isinstance(number, str) and key not in TEXTS else number)
+
+
+def _number(key: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        msg = f"{key}: {value!r} is not a number"
+        raise ValueError(msg) from error
 
 
 def _set_value(parameter: Parameter, value: Any, unit: Any) -> None:

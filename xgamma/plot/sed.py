@@ -161,6 +161,9 @@ def plot_sed(
         msg = f"sed_type={sed_type!r} must be one of {list(LABELS)}"
         raise ValueError(msg)
     shown = to_sed_type(points, "likelihood" if sed_type == "norm" else sed_type)
+    if sed_type not in shown and f"{sed_type}_ul" in shown:
+        # limits alone, as tables of other instruments bring them
+        shown = shown.assign({sed_type: xr.full_like(shown[f"{sed_type}_ul"], np.nan)})
     if sed_type not in shown:
         msg = f"the flux points hold no {sed_type!r}; they hold {sorted(map(str, shown.data_vars))}"
         raise ValueError(msg)

@@ -131,6 +131,18 @@ class TestSources:
         artists = plot_sources([far], sky_axes(grid()))
         assert not [a for a in artists if isinstance(a, Text)]
 
+    def test_name_of_an_outline_stands_above_it(self):
+        point, disk = xg.PointSpatialModel(position=CENTER), xg.DiskSpatialModel(position=CENTER, r_0="0.5 deg")
+        ax = sky_axes(grid())
+        names = [plot_sources(source(m), ax)[-1] for m in (point, disk)]
+        y = ax.wcs.world_to_pixel(CENTER)[1]
+        assert names[0].xy[1] == pytest.approx(y)
+        # a radius of ten pixels
+        assert names[1].xy[1] == pytest.approx(y + 10, abs=1.5)
+        # one that is larger than the map stays inside
+        [*_, huge] = plot_sources(source(xg.GaussianSpatialModel(position=CENTER, sigma="5 deg")), ax)
+        assert huge.xy[1] == ax.get_ylim()[1]
+
     def test_parts_can_be_left_out(self):
         model = xg.DiskSpatialModel(position=CENTER, r_0="0.3 deg")
         ax = sky_axes(grid())

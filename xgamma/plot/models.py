@@ -9,6 +9,8 @@ import numpy as np
 import xarray as xr
 from astropy.visualization.wcsaxes import WCSAxes
 from matplotlib.artist import Artist
+from matplotlib.colors import to_rgb
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
 from xgamma.coords.sky import grid_of
@@ -121,7 +123,7 @@ def plot_sources(
     error
         Draw the ellipse that holds the position with 95 %, where longitude and latitude have errors.
     labels
-        Write the names beside the centres that lie on the map.
+        Write the names, beside points and above outlines, where the centre lies on the map.
     linewidth
         Width of the lines.
 
@@ -162,8 +164,10 @@ def plot_sources(
             regions.append(spatial.position_error)
         for region in regions:
             drawn += plot_regions(region, axes, color=color, linewidth=linewidth)
-        if labels and name and (text := _draw_name(axes, spatial, name, color or "white")) is not None:
-            drawn.append(text)
+        above = outline and spatial.evaluation_radius(*spatial.values) > 0
+        if labels and name:
+            text = _draw_name(axes, spatial, name, color or "white", above=above)
+            drawn += [] if text is None else [text]
     return drawn
 
 
@@ -203,16 +207,18 @@ def _has_error(spatial: CenteredModel) -> bool:
     return bool(np.isfinite(matrix).all() and np.all(np.diag(matrix) > 0) and np.linalg.det(matrix) > 0)
 
 
-def _draw_name(ax: WCSAxes, spatial: CenteredModel, name: str, color: str) -> Text | None:
-    """Write the name right of and above the centre, if the axes show it."""
-    from matplotlib.colors import to_rgb
-    from matplotlib.patheffects import withStroke
-
+def _draw_name(ax: WCSAxes, spatial: CenteredModel, name: str, color: str, *, above: bool) -> Text | None:
+    """Write the name right of a point, or above an outline, if the axes show the centre."""
     x, y = (float(v) for v in ax.wcs.world_to_pixel(spatial.position))
     (left, right), (low, high) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
     if not (left <= x <= right and low <= y <= high):
         return None
-    text = ax.annotate(name, (x, y), (GAP, GAP), textcoords="offset points", color=color, fontsize="small")
+    place, align = (GAP, GAP), "left"
+    if above:
+        # on the outline where that is higher than the map: not beside it
+        top = spatial.to_region().to_pixel(ax.wcs).bounding_box.iymax - 0.5
+        y, place, align = min(top, high), (0, 2 if top <= high else -12), "center"
+    text = ax.annotate(name, (x, y), place, textcoords="offset points", ha=align, color=color, fontsize="small")
     rim = "white" if float(np.mean(to_rgb(color))) < 0.4 else "0.1"
     text.set_path_effects([withStroke(linewidth=2.4, foreground=rim, alpha=0.7)])
     text.set(clip_on=True, in_layout=False)

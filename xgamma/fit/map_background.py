@@ -53,7 +53,7 @@ class ScaledCounts(MapContribution):
     counts
         Counts for a factor of 1 in the bins that take part, shape (n,).
     energy
-        Measured bin of each of them, shape (n,).
+        Measured bin of each of them, ascending, shape (n,).
     """
 
     dense = True
@@ -64,7 +64,8 @@ class ScaledCounts(MapContribution):
         self.name, self.factor, self.counts, self.energy = name, factor, counts, energy
         self.places = np.unique(factor.places)
         #: Counts in each measured bin.
-        self.sums = np.bincount(energy, counts, minlength=factor.energy.size)
+        edges = np.searchsorted(energy, np.arange(factor.energy.size + 1))
+        self.sums = np.array([counts[a:b].sum() for a, b in zip(edges[:-1], edges[1:], strict=True)])
 
     def at(self, values: FloatArray, bins: Any) -> FloatArray:
         """Return the scaled counts in some bins."""

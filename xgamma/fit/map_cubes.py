@@ -115,9 +115,11 @@ def response_arrays(s: Maps, names: tuple[str, ...] = tuple(RESPONSES)) -> dict[
     for name in names:
         if name not in s.cube:
             continue
-        array = to_unit(s.cube[name], "cm2 s") if "exposure" in name else s.cube[name]
-        if name == "psf" and array.attrs.get("units", "sr-1") != "sr-1":
-            array = to_unit(array, "sr-1")
+        array = s.cube[name]
+        unit = "cm2 s" if "exposure" in name else "sr-1" if name == "psf" else None
+        # a conversion copies, also by a factor of 1
+        if unit is not None and array.attrs.get("units") != unit:
+            array = to_unit(array, unit)
         core = RESPONSES[name]
         if name == "edisp" and "migra" in array.dims:
             core = (*core[:-1], "migra")

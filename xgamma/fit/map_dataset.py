@@ -97,11 +97,12 @@ class MapDataset(BinnedDataset):
             if isinstance(alone, ScaledCounts) and not self.statistic.known.any() and alone.counts.min(initial=0) >= 0:
                 self._scaled = alone
                 n, b = self.statistic.counts, alone.counts
-                filled = n > 0
-                level = np.maximum(b[filled], TRUNCATION)
-                self._logs = float(np.sum(n[filled] * np.log(n[filled] / level)))
+                filled = np.flatnonzero(n)
+                n, b = n[filled], b[filled]
+                self._logs = float(np.sum(n * np.log(n / np.maximum(b, TRUNCATION))))
                 #: Counts where there is a background: only they see its factor.
-                self._seen = np.bincount(alone.energy, np.where(b > TRUNCATION, n, 0.0), minlength=alone.sums.size)
+                seen = np.where(b > TRUNCATION, n, 0.0)
+                self._seen = np.bincount(alone.energy[filled], seen, minlength=alone.sums.size)
 
     def _remember(self) -> None:
         super()._remember()

@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from xgamma.estimators.sensitivity import sensitivity
     from xgamma.estimators.significance import significance_distribution
     from xgamma.estimators.ts_map import ts_map
+    from xgamma.fit.files import read_datasets, write_datasets
     from xgamma.fit.fit import fit
     from xgamma.fit.predict import npred, npred_background, npred_signal
     from xgamma.fit.result import FitResult
+    from xgamma.fit.tree import flux_pred
     from xgamma.io.cube import open_cube, write_cube
     from xgamma.io.describe import describe
     from xgamma.io.fits_map import read_map
@@ -228,6 +230,7 @@ _NAMES = {
     "find_peaks": "estimators.peaks",
     "fit": "fit.fit",
     "flux_points": "estimators.flux_points",
+    "flux_pred": "fit.tree",
     "flux_profile": "estimators.profile",
     "fov_background": "background.fov",
     "info": "reduction.info",
@@ -252,6 +255,7 @@ _NAMES = {
     "plot_spectrum": "plot.spectrum",
     "plot_strip": "plot.strip",
     "read_config": "analysis.config",
+    "read_datasets": "fit.files",
     "read_flux_points": "io.flux_tables",
     "read_irf": "irf.read",
     "read_map": "io.fits_map",
@@ -284,6 +288,7 @@ _NAMES = {
     "to_spectrum": "reduction.map_spectrum",
     "ts_map": "estimators.ts_map",
     "write_cube": "io.cube",
+    "write_datasets": "fit.files",
     "write_map": "io.fits_write",
     "write_survey": "reduction.production",
 }
@@ -375,6 +380,7 @@ __all__ = [
     "find_peaks",
     "fit",
     "flux_points",
+    "flux_pred",
     "flux_profile",
     "fov_background",
     "info",
@@ -399,6 +405,7 @@ __all__ = [
     "plot_spectrum",
     "plot_strip",
     "read_config",
+    "read_datasets",
     "read_flux_points",
     "read_irf",
     "read_map",
@@ -431,6 +438,7 @@ __all__ = [
     "to_spectrum",
     "ts_map",
     "write_cube",
+    "write_datasets",
     "write_map",
     "write_survey",
 ]

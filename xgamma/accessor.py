@@ -1,4 +1,4 @@
-"""`.gamma` on DataArray and Dataset: an index of the library's functions, a line each; no state, no logic."""
+"""`.gamma` on DataArray, Dataset and DataTree: an index of the library's functions, a line each; no state, no logic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-__all__ = ["GammaDataArray", "GammaDataset"]
+__all__ = ["GammaDataArray", "GammaDataTree", "GammaDataset"]
 
 
 class Function:
@@ -109,3 +109,17 @@ class GammaDataset(_Accessor):
     peek = Function("plot.peek:peek_cube")
     plot_spectrum = Function("plot.spectrum:plot_spectrum")
     plot_off_regions = Function("plot.spectrum:plot_off_regions")
+
+
+@xr.register_datatree_accessor("gamma")
+class GammaDataTree:
+    """Functions for joint datasets: groups of cubes and flux points."""
+
+    def __init__(self, obj: Any) -> None:
+        self._obj = obj
+
+    info = Function("fit.tree:info_tree")
+    fit = Function("fit.fit:fit")
+    npred = Function("fit.tree:npred_tree")
+    flux_points = Function("estimators.flux_points:flux_points")
+    write = Function("fit.files:write_datasets")

@@ -106,10 +106,11 @@ class MapDataset(BinnedDataset):
 
     def _remember(self) -> None:
         super()._remember()
+        self._zeros: FloatArray | None = None
         self._base: Callable[[bytes], _Base] = lru_cache(maxsize=REMEMBERED)(self._base_of)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in super().__getstate__().items() if k != "_base"}
+        return {k: v for k, v in super().__getstate__().items() if k not in ("_base", "_zeros")}
 
     # ------------------------------------------------------------------ predictions
     def _npred_models(self, values: FloatArray) -> FloatArray:
@@ -179,7 +180,8 @@ class MapDataset(BinnedDataset):
             Change of the sum over each measured bin of ``n b / mu`` for a scaled background.
         """
         assert isinstance(self.statistic, CashStatistic)
-        added = np.zeros(self.part.size) if keep or len(self._sparse) > 1 else None
+        added = self._scratch() if keep or len(self._sparse) > 1 else None
+        touched: list[IntArray] = []
         change, lost = 0.0, np.zeros(0 if base.scaled is None else base.scaled.sums.size)
         for contribution in self._sparse:
             bins, signal = contribution.signal(values)
@@ -187,19 +189,30 @@ class MapDataset(BinnedDataset):
             if added is not None:
                 before += added[bins]
                 added[bins] += signal
+                touched.append(bins)
             after = before + signal
             low, high = np.maximum(before, TRUNCATION), np.maximum(after, TRUNCATION)
             n = self.statistic.counts[bins]
             filled = np.flatnonzero(n)
             n, low_n, high_n = n[filled], low[filled], high[filled]
-            change += 2.0 * float(high.sum() - low.sum() - n @ np.log(high_n / low_n))
+            # sums, not products: threads of BLAS would start for each of them
+            change += 2.0 * float(high.sum() - low.sum() - (n * np.log(high_n / low_n)).sum())
             if base.scaled is not None:
                 where = bins[filled]
                 # where the prediction is cut off nothing depends on the background
                 one, two = (np.where(mu > TRUNCATION, 1.0 / mu, 0.0) for mu in (low_n, high_n))
                 slopes = n * (two - one)
                 lost += np.bincount(base.scaled.energy[where], slopes * base.scaled.counts[where], minlength=lost.size)
+        if added is not None and not keep:
+            for bins in touched:
+                added[bins] = 0.0
         return change, added, lost
+
+    def _scratch(self) -> FloatArray:
+        """An array of zeros for all bins, the same each time: who fills it makes it zero again."""
+        if self._zeros is None or self._zeros.size != self.part.size:
+            self._zeros = np.zeros(self.part.size)
+        return self._zeros
 
     def gradient(self, values: FloatArray, steps: Mapping[int, float]) -> FloatArray:
         """Return the derivative of the deviance by all values; by steps for the places that have one, 0 elsewhere."""
@@ -212,6 +225,7 @@ class MapDataset(BinnedDataset):
         assert isinstance(self.statistic, CashStatistic)
         base = self._base(values[self._dense_places].tobytes())
         _, added, lost = self._walk(base, values, keep=True)
+        self._zeros = None  # what was filled is not zero again
         slope = _Slope(base, self.statistic.counts, added)
         for contribution in self._sparse:
             contribution.add_gradient(result, slope, values, steps)

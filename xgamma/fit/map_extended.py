@@ -184,7 +184,7 @@ class ExtendedContribution(MapContribution):
         weight = (self.flux.shape(*key)[:, None] * window.matrix).T
         if self.spatial.frozen or window.convolution is None or not self.flux.fixed_shape:
             window, cube = self._cube(*shape)
-            counts = weight @ self._of_fluxes(cube)
+            counts = np.einsum("ek,kp->ep", weight, self._of_fluxes(cube))
         else:
             # the spectrum stays as it is: energies are summed before they are convolved back
             summed = np.zeros((window.exposure.shape[0], weight.shape[0]))
@@ -234,7 +234,7 @@ class ExtendedContribution(MapContribution):
         if spectral:
             window_of_cube, cube = self._cube(*shape)
             if window_of_cube is window:
-                sums = self._of_fluxes(cube @ back.reshape(len(back), -1).T)
+                sums = self._of_fluxes(np.einsum("kp,ep->ke", cube, back.reshape(len(back), -1)))
                 self.flux.add_gradient(total, np.sum(sums * window.matrix, axis=1), values, steps)
         if spatial:
             weight = scale * self.flux.shape(*key)[:, None] * window.matrix

@@ -232,5 +232,5 @@ class PointContribution(MapContribution):
                     counts = here[0] * self._folded(moved_position, here[1])
                 else:
                     bins, counts = self.signal(moved)
-                ends.append(float(slope[bins] @ counts))
+                ends.append(float((slope[bins] * counts).sum()))
             total[place] += (ends[0] - ends[1]) / (2.0 * steps[place])

@@ -16,7 +16,8 @@ from xgamma.estimators.reoptimize import reoptimized_points
 from xgamma.estimators.sed import flag_upper_limits, reference_fluxes
 from xgamma.fit.compile import stat_name
 from xgamma.fit.cubes import Spectra, named_cubes, spectra_of
-from xgamma.fit.predict import npred_signal
+from xgamma.fit.map_cubes import Maps, is_map, maps_of
+from xgamma.fit.predict import npred, npred_signal
 from xgamma.io.flux_layout import flux_attrs
 from xgamma.io.provenance import provenance
 from xgamma.models.models import Models, as_models
@@ -51,8 +52,9 @@ def flux_points(
     Parameters
     ----------
     cubes
-        Cube of spectra, lazy or not; several as a mapping from names, a list, or a DataTree, whose bins of energy may
-        differ. Runs (dim ``obs``) and cubes share one norm in each band; each ``region`` has points of its own.
+        Cube of spectra or maps, lazy or not; several as a mapping from names, a list, or a DataTree, whose bins of
+        energy may differ. Runs (dim ``obs``), pixels and cubes share one norm in each band; each ``region`` has points
+        of its own.
     models
         Models, as a fit left them: that of the source gives the shape of the spectrum inside the bands.
     source
@@ -70,7 +72,8 @@ def flux_points(
     sqrt_ts_threshold_ul
         Points with a lower significance are marked as upper limits.
     reoptimize
-        Fit the free parameters of all other models again in each band, and at each end of errors, limits and profile.
+        Fit the free parameters of all other models again in each band, and at each end of errors, limits and profile;
+        for spectra.
 
     Returns
     -------
@@ -121,7 +124,11 @@ def flux_points(
     chosen = as_models(models).copy()
     target = _source(chosen, source)
     named = named_cubes(cubes)
-    spectra = [spectra_of(name, cube, len(named) == 1) for name, cube in named.items()]
+    spectra = [_part(name, cube, len(named) == 1) for name, cube in named.items()]
+    on_map = [s.name for s in spectra if isinstance(s, Maps)]
+    if reoptimize and on_map:
+        msg = f"reoptimize=True is for spectra, and {on_map} are maps; take spectra of them (cube.gamma.to_spectrum)"
+        raise ValueError(msg)
     groups = []
     for s in spectra:  # no comprehension: a warning names the line that called us
         groups.append(energy_groups(s.cube, energy_edges))  # noqa: PERF401
@@ -139,6 +146,10 @@ def flux_points(
     else:
         points = _fixed_points(spectra, chosen, target, slices, settings)
     return _finish(points, axis, spectra, target, settings, sqrt_ts_threshold_ul)
+
+
+def _part(name: str, cube: xr.Dataset, alone: bool) -> Spectra:
+    return maps_of(name, cube, alone) if is_map(cube) else spectra_of(name, cube, alone)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,23 +203,20 @@ def _terms(spectra: Spectra, source: SkyModel, others: Models, groups: list[slic
     template = cube["counts"].variable
     variables = {name: variable.variable for name, variable in cube.data_vars.items()}
     arrays = {"counts": template, "shape": npred_signal(cube, source, name=spectra.name).variable}
-    arrays["other"] = (
-        npred_signal(cube, others, name=spectra.name).variable if len(others) else xr.zeros_like(arrays["shape"])
-    )
+    arrays["other"] = _other(spectra, others, kind, arrays["shape"])
     if kind == "wstat":
         off = variables["acceptance_off"]
         arrays["counts_off"] = variables["counts_off"]
         # 0 marks bins without an off region, which take no part
         arrays["alpha"] = (variables["acceptance"] / off.where(off > 0, np.inf)).fillna(0.0)
-    elif "background" in variables:
-        arrays["other"] = arrays["other"] + variables["background"]
     mask = xr.ones_like(template, dtype=bool)
     for name in ("mask_safe", "mask_fit"):
         if name in variables:
             mask = mask & (variables[name] != 0)
     arrays["mask"] = mask
     own = [d for d in spectra.lead if d in OWN_DIMS]
-    joint = [d for d in spectra.lead if d not in OWN_DIMS]
+    pixels = ["y", "x"] if isinstance(spectra, Maps) else []
+    joint = [*(d for d in spectra.lead if d not in OWN_DIMS), *pixels]
     sizes = dict(zip(template.dims, template.shape, strict=True))
     names = [*own, *(f"{d}-{number}" for d in (*joint, "energy"))]
     plain = {}
@@ -217,7 +225,19 @@ def _terms(spectra: Spectra, source: SkyModel, others: Models, groups: list[slic
         full = xr.Variable(names, data)
         # the bins of a norm are joined in one task
         plain[name] = full.chunk(dict.fromkeys(names[len(own) :], -1)) if full.chunks is not None else full
-    return _Terms(spectra, plain, Bands.of(groups, int(cube.sizes["energy"]), len(joint)))
+    inner = int(np.prod([sizes[d] for d in pixels], dtype=int))
+    return _Terms(spectra, plain, Bands.of(groups, int(cube.sizes["energy"]), len(joint), inner))
+
+
+def _other(spectra: Spectra, others: Models, kind: str, shape: xr.Variable) -> xr.Variable:
+    """Counts of everything but the source, without the background of on-off cubes."""
+    cube = spectra.cube
+    own = Models([m for m in others if spectra.rows(m).any()])
+    if isinstance(spectra, Maps) and kind == "cash":
+        # with the background as its model scales it
+        return npred(cube, own, name=spectra.name).variable
+    other = npred_signal(cube, own, name=spectra.name).variable if len(own) else xr.zeros_like(shape)
+    return other + cube["background"].variable if kind == "cash" and "background" in cube else other
 
 
 def _check_regions(spectra: Sequence[Spectra]) -> None:

@@ -58,14 +58,17 @@ class Bands:
         Which of them are meant, shape (n_band, k).
     n_joint
         Number of dims before energy that share a norm.
+    n_pixels
+        How many of their elements, next to each other, make one dataset: the pixels of a map.
     """
 
     index: NDArray[np.intp]
     inside: NDArray[np.bool_]
     n_joint: int
+    n_pixels: int = 1
 
     @classmethod
-    def of(cls, groups: Sequence[slice], size: int, n_joint: int) -> Bands:
+    def of(cls, groups: Sequence[slice], size: int, n_joint: int, n_pixels: int = 1) -> Bands:
         """Return the bands of slices along an axis of `size` bins.
 
         Examples
@@ -79,7 +82,7 @@ class Bands:
         inside = np.zeros(index.shape, dtype=bool)
         for row, m in enumerate(members):
             index[row, : len(m)], inside[row, : len(m)] = m, True
-        return cls(index, inside, n_joint)
+        return cls(index, inside, n_joint, n_pixels)
 
     def gather(self, array: FloatArray) -> FloatArray:
         """Return bins by band: dims (..., joint, energy) become (..., band, joint, bin), joint dims flattened."""
@@ -137,6 +140,7 @@ def solve_bands(
     offset = 0
     for bands, names in parts:
         problem, joint = _problem({name: next(given) for name in names}, bands)
+        joint //= bands.n_pixels
         problems.append(problem)
         labels.append(np.repeat(np.arange(joint) + offset, problem.counts.shape[-1] // joint))
         offset += joint

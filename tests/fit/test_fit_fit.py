@@ -429,3 +429,13 @@ def test_an_index_without_amplitude_has_no_error(backend):
     assert not result.success
     assert result.models["crab"].spectral.amplitude.value == 0.0
     assert np.isnan(result.covariance.sel(parameter="crab.index", parameter_="crab.index"))
+
+
+@pytest.mark.parametrize("stat", ["cash", "cstat"])
+def test_off_counts_are_not_left_out_in_silence(stat):
+    """Without a background, the Cash statistic would take all of the counts for signal."""
+    with pytest.raises(ValueError, match=f"stat='{stat}' takes the background as known"):
+        fit(cube(), source(), stat=stat)
+    known = cube()
+    known["background"] = known["acceptance"] / known["acceptance_off"] * known["counts_off"]
+    assert fit(known, source(), stat=stat).success

@@ -70,6 +70,11 @@ def stat_name(cube: xr.Dataset, stat: str | None = None) -> str:
         known = f"must be one of {list(NEEDED)}"
         msg = f"stat={stat!r} {f'is for flux points; that of cubes {known}' if stat in POINT_STATISTICS else known}"
         raise ValueError(msg)
+    if stat in ("cash", "cstat") and "counts_off" in cube and "background" not in cube:
+        msg = (
+            f"stat={stat!r} takes the background as known, and a cube with off counts has no 'background'; take 'wstat'"
+        )
+        raise ValueError(msg)
     return stat
 
 
@@ -298,7 +303,9 @@ def _statistic(loaded: _Loaded) -> tuple[BoolArray, Statistic]:
     shape = (*s.shape, *s.bins)
     kept, weights = _kept(loaded, shape)
     wide = {
-        n: np.asarray(np.broadcast_to(v, shape), float) for n, v in values.items() if n not in (*MASKS, "exposure", "edisp")
+        n: np.asarray(np.broadcast_to(v, shape), float)
+        for n, v in values.items()
+        if n not in (*MASKS, "exposure", "edisp")
     }
     on_off = loaded.stat == "wstat" or (loaded.stat == "chi2" and "counts_off" in wide)
     if on_off:

@@ -22,18 +22,32 @@ from xgamma.background.per_run import RingBackground
 from xgamma.background.reflected import ReflectedRegions, WobbleRegions
 from xgamma.coords.bins import axis_of, bin_axis, restore_bins
 from xgamma.coords.grid import region_grid, separation, sky_grid, solid_angle
+from xgamma.coords.nodes import bins_around_nodes
 from xgamma.coords.smooth import smooth
 from xgamma.coords.units import to_unit
 from xgamma.dl3 import gti, select
 from xgamma.dl3.events import stack_events
 from xgamma.dl3.theta2 import theta2_table
+from xgamma.estimators.light_curve import light_curve
+from xgamma.estimators.profile import flux_profile
+from xgamma.estimators.rebin_points import rebin_points
 from xgamma.estimators.sed import flag_upper_limits, reference_fluxes
+from xgamma.estimators.sensitivity import expected_spectrum, sensitivity
+from xgamma.estimators.variability import (
+    bayesian_blocks,
+    discrete_correlation,
+    doubling_time,
+    fractional_variance,
+    point_to_point_variance,
+    variability_test,
+)
 from xgamma.io.cube import to_zarr
 from xgamma.io.flux_layout import limit_flags
 from xgamma.io.flux_tables import flux_points_from_table
 from xgamma.io.marker import read_log
 from xgamma.irf import aeff, background, edisp, evaluate, psf
 from xgamma.irf.axes import response_array, response_axis
+from xgamma.reduction.map_spectrum import to_spectrum
 from xgamma.reduction.stack import cumulate
 
 CENTER = SkyCoord(150.0, -25.0, unit="deg")
@@ -44,6 +58,8 @@ RUNS = (1, 2, 3)
 #: A source, and bands in which its flux is looked for: edges of the grid's energies.
 SOURCE = xgamma.SkyModel(xgamma.PowerLawSpectralModel(index=2.3, amplitude="3e-12 cm-2 s-1 TeV-1"), name="source")
 BANDS = np.geomspace(1, 10, 3) * u.TeV
+#: Regions on the map.
+BOXES = ["icrs;circle(150.0, -25.0, 0.3)", "icrs;box(149.6, -24.6, 0.5, 0.3, 30)"]
 
 
 class World:
@@ -93,6 +109,14 @@ class World:
     def points(self) -> xr.Dataset:
         """Flux points of the two regions, everything asked for."""
         return xgamma.flux_points(self.region_runs, SOURCE, energy_edges=BANDS, selection="all")
+
+    @cached_property
+    def curve(self) -> xr.Dataset:
+        """Light curve of the first region; good times, which tell the bins, are in memory: one for each run."""
+        runs = self.region_runs.isel(region=0)
+        good = [run.gti for run in self.observations]
+        tables = {n: (("obs", "gti"), [g[n].values[:1] for g in good], {"units": "s"}) for n in good[0] if n in runs}
+        return light_curve(runs.drop_vars(list(tables)).assign(tables), SOURCE, energy_edges=BANDS, selection="all")
 
     @cached_property
     def runs(self) -> xr.Dataset:
@@ -174,6 +198,17 @@ ON_MAPS: dict[str, Callable[[World], Any]] = {
     "fit.predict:npred_signal": lambda w: xgamma.npred_signal(w.region_runs, SOURCE),
     "fit.predict:npred_background": lambda w: xgamma.npred_background(w.region_runs, SOURCE),
     "estimators.flux_points:flux_points": lambda w: w.points,
+    "estimators.light_curve:light_curve": lambda w: w.curve,
+    "estimators.profile:flux_profile": lambda w: flux_profile(w.cube, BOXES, energy_edges=BANDS, selection="all"),
+    "estimators.rebin_points:rebin_points": lambda w: rebin_points(w.curve, "time", group_size=2),
+    "estimators.sensitivity:sensitivity": lambda w: sensitivity(w.region_runs),
+    "estimators.variability:discrete_correlation": lambda w: discrete_correlation(w.curve, width="1 h"),
+    "estimators.variability:doubling_time": lambda w: doubling_time(w.curve),
+    "estimators.variability:fractional_variance": lambda w: fractional_variance(w.curve),
+    "estimators.variability:point_to_point_variance": lambda w: point_to_point_variance(w.curve),
+    "estimators.variability:variability_test": lambda w: variability_test(w.curve),
+    "reduction.map_spectrum:to_spectrum": lambda w: to_spectrum(w.cube, BOXES),
+    "reduction.map_spectrum:to_spectrum (off counts)": lambda w: to_spectrum(w.onoff, BOXES, use_region_center=False),
     "estimators.sed:flag_upper_limits": lambda w: flag_upper_limits(w.points, 3),
     "estimators.sed:recompute_ul": lambda w: xgamma.recompute_ul(w.points, 3),
     "estimators.sed:to_sed_type": lambda w: xgamma.to_sed_type(w.points, "e2dnde"),
@@ -196,6 +231,11 @@ IN_MEMORY: dict[str, Callable[[World], Any]] = {
     "coords.grid:region_grid": lambda w: region_grid([w.region], **_cut(w)),
     "coords.grid:sky_grid": lambda w: w.grid,
     "estimators.sed:reference_fluxes": lambda w: reference_fluxes(w.points, 2.0),
+    "estimators.sensitivity:expected_spectrum": lambda w: expected_spectrum(
+        {n: getattr(w.run, n) for n in ("aeff", "edisp", "psf", "bkg")}, livetime="1 h", acceptance_off=5, **_cut(w)
+    ),
+    "estimators.variability:bayesian_blocks": lambda w: bayesian_blocks(w.curve.isel(energy=[0]).compute()),
+    "coords.nodes:bins_around_nodes": lambda w: bins_around_nodes(axis_of(w.cube, "energy")),
     "estimators.significance:significance_distribution": lambda w: xgamma.significance_distribution(w.maps.sqrt_ts),
     "dl3.events:read_events": lambda w: w.run.events,
     "dl3.events:stack_events": lambda w: stack_events([run.events for run in w.observations]),

@@ -11,8 +11,8 @@ import xgamma as xg
 from xgamma.coords.bins import bin_axis, energy_axis
 from xgamma.coords.region_shapes import regions_along_line
 from xgamma.coords.regions import to_ds9
+from xgamma.plot.flux_profile import plot_flux_profile, plot_flux_profile_map
 from xgamma.plot.light_curve import plot_light_curve
-from xgamma.plot.profile import plot_profile, plot_profile_map
 
 
 @pytest.fixture(autouse=True)
@@ -51,20 +51,20 @@ def curve():
 
 
 def test_profile_in_each_quantity():
-    ax = plot_profile(profile())
+    ax = plot_flux_profile(profile())
     assert ax.get_xlabel().startswith("Distance")
     assert "Flux" in ax.get_ylabel()
     assert len(ax.get_legend().get_texts()) == 2
-    assert "Counts" in plot_profile(profile(), quantity="counts").get_ylabel()
+    assert "Counts" in plot_flux_profile(profile(), quantity="counts").get_ylabel()
     with pytest.raises(ValueError, match="hold no 'excess'"):
-        plot_profile(profile(), quantity="excess")
+        plot_flux_profile(profile(), quantity="excess")
     with pytest.raises(ValueError, match="distance"):
-        plot_profile(points_over("region"))
+        plot_flux_profile(points_over("region"))
 
 
 def test_limits_are_arrows_and_values_points():
     one = profile().isel(energy=[0])
-    ax = plot_profile(one, quantity="norm")
+    ax = plot_flux_profile(one, quantity="norm")
     drawn = [c for c in ax.containers if c.lines[0] is not None]
     value, limit = (c.lines[0].get_ydata() for c in drawn)
     assert np.allclose(value, one.norm.values[one.norm.values[:, 0] >= 1, 0])
@@ -73,7 +73,7 @@ def test_limits_are_arrows_and_values_points():
 
 def test_likelihood_profiles_lie_where_the_statistic_is_low():
     one = profile().isel(energy=[1])
-    ax = plot_profile(one, quantity="norm", profiles=True)
+    ax = plot_flux_profile(one, quantity="norm", profiles=True)
     meshes = [c for c in ax.collections if hasattr(c, "get_coordinates")]
     assert len(meshes) == 4
     for i, mesh in enumerate(meshes):
@@ -83,9 +83,9 @@ def test_likelihood_profiles_lie_where_the_statistic_is_low():
         assert abs(float(corners[lowest, 0, 1]) - float(one.norm[i, 0])) < 0.1
         assert float(shades.max()) <= 16
     with pytest.raises(ValueError, match="one energy"):
-        plot_profile(profile(), profiles=True)
+        plot_flux_profile(profile(), profiles=True)
     with pytest.raises(ValueError, match="selection='scan'"):
-        plot_profile(one.drop_vars(["stat_scan", "norm_scan"]), profiles=True)
+        plot_flux_profile(one.drop_vars(["stat_scan", "norm_scan"]), profiles=True)
 
 
 def test_light_curve_has_dates():
@@ -110,8 +110,8 @@ def test_map_with_regions_above_the_profile():
     boxes = regions_along_line(*(SkyCoord(lon, 0, unit="deg", frame="galactic") for lon in (1, -1)), "1 deg", 4, grid)
     image = grid.assign(map=(("y", "x"), np.ones((40, 40)), {"units": ""}))["map"]
     points = profile().assign_coords(region=("region", [to_ds9(b) for b in boxes]))
-    sky, lower = plot_profile_map(points, image)
+    sky, lower = plot_flux_profile_map(points, image)
     assert sky.get_xlabel() != lower.get_xlabel()
     assert len(sky.patches) >= 4
     with pytest.raises(ValueError, match="hold their regions"):
-        plot_profile_map(profile(), image)
+        plot_flux_profile_map(profile(), image)

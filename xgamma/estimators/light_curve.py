@@ -53,13 +53,15 @@ def light_curve(
         Cube of spectra with the dim ``obs``, as `xgamma.reduce` makes it with ``stack=False``; several as for
         `xgamma.flux_points`. A cube without ``obs`` is one run. Good time intervals (``gti_start``, ``gti_stop``) tell
         when; where they are lazy, the spectra are computed.
-    models, source, energy_edges, selection
+    models, source
         As for `xgamma.flux_points`.
     time_intervals
         None for a bin of each run; ``"night"`` for runs without longer gaps than 6 h between them; a duration
         (``"10 min"``) for bins of this width from the first run on; or a list of ``(start, stop)``, astropy times,
         dates (UTC) or seconds since J2000.0 (TT). A run takes part where it lies inside with all its good time:
         `split_runs` cuts runs at the ends of intervals before they are reduced.
+    energy_edges, selection
+        As for `xgamma.flux_points`.
     stack
         Add up the runs of each bin, rather than fit them jointly.
     n_sigma, n_sigma_ul, n_sigma_sensitivity, scan_values, sqrt_ts_threshold_ul, reoptimize

@@ -61,11 +61,13 @@ def flux_profile(
         Spectrum inside the bands, with the flux to which norms refer; by default a power law of index 2.
     energy_edges
         Edges of the bands, shape (n + 1,), moved to the nearest edges of the cube with a warning; None takes its bins.
-    selection, n_sigma, n_sigma_ul, n_sigma_sensitivity, scan_values, sqrt_ts_threshold_ul
-        As for `xgamma.flux_points`.
+    selection
+        What to make beside norm, error and significance, as for `xgamma.flux_points`.
     background
         Predicted counts of all but the source, dims (..., energy, y, x), instead of the cube's ``background``: that
         of other sources is added to it with ``cube.gamma.npred(models)``.
+    n_sigma, n_sigma_ul, n_sigma_sensitivity, scan_values, sqrt_ts_threshold_ul
+        As for `xgamma.flux_points`.
     use_region_center
         Take the energy dispersion at the centre of each region, or average it over the region.
 
@@ -85,8 +87,8 @@ def flux_profile(
     Warns
     -----
     UserWarning
-        If energies are moved to the nearest edges of the cube, regions share pixels, or likelihood profiles end before
-        their minimum (of points that are not lazy).
+        If energies are moved to the nearest edges of the cube, regions share pixels, or the norms that were given for
+        likelihood profiles end before a minimum (of points that are not lazy).
 
     Notes
     -----
@@ -128,7 +130,8 @@ def flux_profile(
         scan_values=scan_values,
         sqrt_ts_threshold_ul=sqrt_ts_threshold_ul,
     )
-    _check_scan(points)
+    if scan_values is not None:
+        _check_scan(points)
     sums = {n: points[n].sum("dataset", skipna=False, keep_attrs=True) for n in ("npred", "npred_excess", "counts")}
     points = points.drop_vars(["dataset", *sums]).assign(sums)
     points["npred_background"] = (points["npred"] - points["npred_excess"]).assign_attrs(flux_attrs("npred_background"))

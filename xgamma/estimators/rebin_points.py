@@ -82,6 +82,7 @@ def rebin_points(
     result = result.assign_coords({n: plain[n].variable for n in keep}).assign_coords(wide.coords)
     if dim == "energy":
         result = result.assign(_references(plain, wide, groups))
+    result = result.set_coords([n for n in result.data_vars if n in plain.coords])
     result.attrs = dict(plain.attrs)
     result = flag_upper_limits(result, float(points.attrs.get("sqrt_ts_threshold_ul", THRESHOLD)))
     return to_sed_type(result, old) if old != "likelihood" else result
@@ -196,7 +197,7 @@ def _join(*arrays: np.ndarray, names: Sequence[str], groups: Sequence[slice], n_
         total = weight[..., g].sum(axis=-1)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = (weight * value)[..., g].sum(axis=-1) / total
-            error = total**-0.5
+            error = np.where(total > 0, total, np.nan) ** -0.5
             rise = (weight[..., g] * (value[..., g] - mean[..., None]) ** 2).sum(axis=-1)
         best = np.where(total > 0, np.where(known, stat, 0.0)[..., g].sum(axis=-1) + rise, np.nan)
         results.append([mean, error, mean + n_sigma_ul * error, best])

@@ -133,6 +133,7 @@ def sensitivity(
     texts = {"excess": "Excess counts needed", "background": "Background counts", "criterion": "What limits"}
     for name in values:
         result[name].attrs = canonical_attrs("", texts[name]) if name in texts else flux_attrs(name)
+    result["flux"].attrs["units"] = "cm-2 s-1"
     result["criterion"].attrs["meanings"] = " ".join(CRITERIA)
     result.attrs = {k: float(v) for k, v in numbers.items()}
     return result

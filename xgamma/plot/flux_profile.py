@@ -14,10 +14,10 @@ from xgamma.plot.series import SeriesAxis, plot_series
 from xgamma.plot.sky import plot_map
 from xgamma.plot.style import axis_label
 
-__all__ = ["plot_profile", "plot_profile_map"]
+__all__ = ["plot_flux_profile", "plot_flux_profile_map"]
 
 
-def plot_profile(
+def plot_flux_profile(
     points: xr.Dataset,
     ax: Axes | None = None,
     *,
@@ -58,7 +58,7 @@ def plot_profile(
     >>> points = xr.Dataset({"counts": ("region", [5.0, 3.0])}, attrs={"sed_type": "flux"})
     >>> edges = {"distance": [0.1, 0.3], "distance_min": [0.0, 0.2], "distance_max": [0.2, 0.4]}
     >>> points = points.assign_coords({n: ("region", v, {"units": "deg"}) for n, v in edges.items()})
-    >>> plt.close(plot_profile(points, quantity="counts").figure)
+    >>> plt.close(plot_flux_profile(points, quantity="counts").figure)
     """
     missing = [n for n in ("distance", "distance_min", "distance_max") if n not in points.coords]
     if missing:
@@ -69,7 +69,7 @@ def plot_profile(
     return plot_series(points, axis, ax, quantity, profiles=profiles, label=label, color=color, marker=marker)
 
 
-def plot_profile_map(
+def plot_flux_profile_map(
     points: xr.Dataset, image: xr.DataArray, *, quantity: str = "flux", profiles: bool = False, **kwargs: Any
 ) -> tuple[Axes, Axes]:
     """Draw the map that a profile was taken from with its regions, and the profile below.
@@ -81,7 +81,7 @@ def plot_profile_map(
     image
         Map, dims (y, x).
     quantity, profiles
-        As for `plot_profile`.
+        As for `plot_flux_profile`.
     **kwargs
         Passed to `xgamma.plot_map`: ``stretch``, ``vmax``, ``title``, ...
 
@@ -93,7 +93,7 @@ def plot_profile_map(
     Raises
     ------
     ValueError
-        If the points do not hold their regions, or as `plot_profile`.
+        If the points do not hold their regions, or as `plot_flux_profile`.
     """
     if "region" not in points.coords or points["region"].dtype.kind not in "UO":
         msg = "the points do not hold their regions; draw the map with plot_map(image, regions=...)"
@@ -103,5 +103,5 @@ def plot_profile_map(
     sky = new_axes(grid_of(image), figure, places[0])
     lower = figure.add_subplot(places[1])
     plot_map(image, sky, regions=[str(t) for t in points["region"].values], **kwargs)
-    plot_profile(points, lower, quantity=quantity, profiles=profiles)
+    plot_flux_profile(points, lower, quantity=quantity, profiles=profiles)
     return sky, lower

@@ -156,7 +156,10 @@ def _layout(points: xr.Dataset, asked: str | None) -> str:
         msg = f"the layout {layout!r} is for flux points with the dims {sorted(wanted)}, not {sorted(dims)}{hint}"
         raise ValueError(msg)
     if layout == "profile" and "distance" not in points.coords:
-        msg = "the layout 'profile' needs the coordinates distance, distance_min and distance_max on the dim 'region'"
+        msg = (
+            "the layout 'profile' needs the coordinates distance, distance_min and distance_max on the dim 'region'; "
+            "points of regions that lie anywhere are written one by one: points.isel(region=0)"
+        )
         raise ValueError(msg)
     return layout
 

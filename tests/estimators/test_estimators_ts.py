@@ -270,6 +270,27 @@ def test_values_that_are_not_numbers_are_left_out():
     assert_close(masked, ts_map(reference.assign(mask_fit=keep), kernel_width="0.9 deg"))
 
 
+def test_known_sources_leave_nothing():
+    """Their counts are predicted by the code of fits, which integrates responses in another way."""
+    cube = make_cube(coarse=False)
+    y, x = 12, 25
+    before = ts_map(cube, kernel_width="1.3 deg").isel(energy=0, y=y, x=x)
+    spectrum = xg.PowerLawSpectralModel(
+        index=2, amplitude=f"{float(before.norm) * 1e-12} cm-2 s-1 TeV-1", reference="1 TeV"
+    )
+    place = PointSpatialModel(
+        lon_0=f"{cube.lon.values[y, x]} deg", lat_0=f"{cube.lat.values[y, x]} deg", frame="galactic"
+    )
+    known = xg.SkyModel(spectrum, place, name="known")
+    after = ts_map(cube, kernel_width="1.3 deg", models=known).isel(energy=0, y=y, x=x)
+    assert float(before.ts) > 20
+    assert abs(float(after.norm)) < 1e-3 * float(before.norm)
+    assert float(after.ts) < 1e-3
+    with dask.config.set(scheduler=raising):
+        lazy = ts_map(cube.chunk(y=16, x=21), kernel_width="1.3 deg", models=known)
+    assert float(lazy.norm[0, y, x]) == pytest.approx(float(after.norm), abs=1e-9)
+
+
 def test_pulls_of_simulated_sources():
     rng = np.random.default_rng(12)
     cube = make_cube(coarse=False, source=False)

@@ -22,8 +22,8 @@ from xgamma.reduction.survey import reduce
 
 pytestmark = pytest.mark.real_data
 
-# gammapy 2.1, MapDataset of the same reduction (FoVBackgroundMaker "scale" per run): Fit().run from (0.02, 0.01) deg ends
-# at 169969.778 with amplitude 2.9700e-11 +- 1.463e-12 at (-0.04884, -0.05238) deg, from (-0.05, -0.05) deg at
+# gammapy 2.1, MapDataset of the same reduction (FoVBackgroundMaker "scale" per run): Fit().run from (0.02, 0.01) deg
+# ends at 169969.778 with amplitude 2.9700e-11 +- 1.463e-12 at (-0.04884, -0.05238) deg, from (-0.05, -0.05) deg at
 # 169967.005 with 2.9810e-11 at (-0.05392, -0.04791) deg. It divides a point among four pixels.
 START = {"amplitude": 2.980967e-11, "lon": -0.0539184, "lat": -0.0479083, "norm": 0.99274}
 STAT, SUM, PEAK = 169967.0052, 620.7964, 21.5278

@@ -28,6 +28,7 @@ from xgamma.coords.units import to_unit
 from xgamma.dl3 import gti, select
 from xgamma.dl3.events import stack_events
 from xgamma.dl3.theta2 import theta2_table
+from xgamma.estimators.correlation import discrete_correlation
 from xgamma.estimators.light_curve import light_curve
 from xgamma.estimators.profile import flux_profile
 from xgamma.estimators.rebin_points import rebin_points
@@ -35,7 +36,6 @@ from xgamma.estimators.sed import flag_upper_limits, reference_fluxes
 from xgamma.estimators.sensitivity import expected_spectrum, sensitivity
 from xgamma.estimators.variability import (
     bayesian_blocks,
-    discrete_correlation,
     doubling_time,
     fractional_variance,
     point_to_point_variance,
@@ -202,7 +202,7 @@ ON_MAPS: dict[str, Callable[[World], Any]] = {
     "estimators.profile:flux_profile": lambda w: flux_profile(w.cube, BOXES, energy_edges=BANDS, selection="all"),
     "estimators.rebin_points:rebin_points": lambda w: rebin_points(w.curve, "time", group_size=2),
     "estimators.sensitivity:sensitivity": lambda w: sensitivity(w.region_runs),
-    "estimators.variability:discrete_correlation": lambda w: discrete_correlation(w.curve, width="1 h"),
+    "estimators.correlation:discrete_correlation": lambda w: discrete_correlation(w.curve, width="1 h"),
     "estimators.variability:doubling_time": lambda w: doubling_time(w.curve),
     "estimators.variability:fractional_variance": lambda w: fractional_variance(w.curve),
     "estimators.variability:point_to_point_variance": lambda w: point_to_point_variance(w.curve),

@@ -7,9 +7,9 @@ import xarray as xr
 
 import xgamma as xg
 from xgamma.coords.bins import bin_axis
+from xgamma.estimators.correlation import discrete_correlation
 from xgamma.estimators.variability import (
     bayesian_blocks,
-    discrete_correlation,
     doubling_time,
     fractional_variance,
     point_to_point_variance,

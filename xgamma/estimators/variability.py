@@ -8,12 +8,11 @@ import numpy as np
 import xarray as xr
 
 from xgamma.coords.bins import axis_of
-from xgamma.coords.units import canonical_attrs, to_value
+from xgamma.coords.units import canonical_attrs
 from xgamma.io.flux_layout import SED_TYPES, sed_type_of, value_names
 
 __all__ = [
     "bayesian_blocks",
-    "discrete_correlation",
     "doubling_time",
     "fractional_variance",
     "point_to_point_variance",
@@ -116,10 +115,10 @@ def variability_test(points: xr.Dataset) -> xr.Dataset:
     >>> float(variability_test(curve.assign_attrs(sed_type="flux")).chi2)
     8.0
     """
-    flux, err, units = _values(points)
+    flux, err, units = curve_values(points)
     names = ("chi2", "n_dof", "p_value", "mean")
     texts = ("chi2 of a constant", "Degrees of freedom", "Probability of a constant", "Weighted mean")
-    return _over_time(_chi2, (flux, err), names, texts, ("", "", "", units)).assign_coords(_other_coords(points))
+    return _over_time(_chi2, (flux, err), names, texts, ("", "", "", units)).assign_coords(other_coords(points))
 
 
 def doubling_time(points: xr.Dataset) -> xr.Dataset:
@@ -159,7 +158,7 @@ def doubling_time(points: xr.Dataset) -> xr.Dataset:
     >>> float(result.doubling), float(result.halving), float(result.halving_time)
     (50.0, 100.0, 150.0)
     """
-    flux, err, _ = _values(points)
+    flux, err, _ = curve_values(points)
     middle = xr.Variable(TIME, axis_of(points, TIME).values)
     names = ("doubling", "doubling_err", "doubling_time", "halving", "halving_err", "halving_time")
     texts = (
@@ -171,7 +170,7 @@ def doubling_time(points: xr.Dataset) -> xr.Dataset:
         "Time of the fastest decay",
     )
     result = _over_time(_doubling, (flux, err, middle), names, texts, ("s",) * 6)
-    return result.assign_coords(_other_coords(points))
+    return result.assign_coords(other_coords(points))
 
 
 def bayesian_blocks(points: xr.Dataset, p0: float = 0.05) -> xr.Dataset:
@@ -213,7 +212,7 @@ def bayesian_blocks(points: xr.Dataset, p0: float = 0.05) -> xr.Dataset:
 
     from xgamma.coords.bins import bin_axis
 
-    flux, err, units = _values(points)
+    flux, err, units = curve_values(points)
     wide = [str(d) for d in flux.dims if d != TIME and flux.sizes[d] > 1]
     if wide:
         msg = f"blocks are those of one light curve; select one of {wide}, for example points.isel({wide[0]}=[0])"
@@ -248,83 +247,7 @@ def bayesian_blocks(points: xr.Dataset, p0: float = 0.05) -> xr.Dataset:
     return result
 
 
-def discrete_correlation(points: xr.Dataset, other: xr.Dataset | None = None, *, width: Any = None) -> xr.Dataset:
-    """Correlate light curves that are not sampled alike, in bins of their time difference.
-
-    Parameters
-    ----------
-    points
-        Light curve with dims (time, ...).
-    other
-        A second one, with the same other dims; None for the autocorrelation.
-    width
-        Width of the bins of time difference; by default twice the mean spacing of the first curve.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``dcf`` and ``dcf_err``, dims (lag, ...); ``lag`` in s is positive where the first curve comes later; one bin is
-        centred on 0. ``n_pairs`` in each bin; NaN in bins without pairs, errors also in those with one.
-
-    Raises
-    ------
-    ValueError
-        If there is no dim ``time`` or no error, or the width is not a positive time.
-
-    Notes
-    -----
-    The normalisation takes the mean squared error out of the variances. Curves that vary less than their errors have no
-    correlation: NaN.
-
-    References
-    ----------
-    R. A. Edelson, J. H. Krolik, ApJ 333, 646 (1988).
-
-    Examples
-    --------
-    >>> from xgamma.coords.bins import bin_axis
-    >>> time = bin_axis("time", np.arange(6.0), np.arange(1.0, 7.0), "s", interp="lin")
-    >>> flux = ("time", [1.0, 2.0, 3.0, 1.0, 2.0, 3.0])
-    >>> curve = xr.Dataset({"flux": flux, "flux_err": ("time", np.full(6, 1e-3))}, time.coords, {"sed_type": "flux"})
-    >>> discrete_correlation(curve, width="1 s").dcf.sel(lag=[0.0, 3.0]).values.round(3)
-    array([1., 1.])
-    """
-    other = points if other is None else other
-    (flux, err, _), (flux2, err2, _) = _values(points), _values(other)
-    t1, t2 = (axis_of(p, TIME).values for p in (points, other))
-    size = (t1[-1] - t1[0]) / (0.5 * len(t1)) if width is None else to_value(width, "s", "width")
-    if not (np.ndim(size) == 0 and 0 < size < np.inf):
-        msg = f"width={width!r} must be one positive time"
-        raise ValueError(msg)
-    difference = t1[:, None] - t2
-    # the bin in the middle has no lag
-    number = np.floor(difference / size + 0.5).astype(int)
-    low = int(number.min())
-    count = int(number.max()) - low + 1
-    second = [xr.Variable(["time2" if d == TIME else d for d in v.dims], v.data) for v in (flux2, err2)]
-    dcf, error, pairs = xr.apply_ufunc(
-        _correlate,
-        flux,
-        err,
-        *second,
-        input_core_dims=[[TIME], [TIME], ["time2"], ["time2"]],
-        output_core_dims=[["lag"]] * 3,
-        kwargs={"number": number - low, "count": count},
-        dask="parallelized",
-        output_dtypes=[float, float, float],
-        dask_gufunc_kwargs={"output_sizes": {"lag": count}},
-    )
-    lag = (np.arange(count) + low) * float(size)
-    coords = {"lag": ("lag", lag, canonical_attrs("s", "Time difference"))}
-    values = {"dcf": dcf, "dcf_err": error, "n_pairs": pairs}
-    texts = {"dcf": "Discrete correlation", "dcf_err": "Error of the correlation", "n_pairs": "Number of pairs"}
-    result = xr.Dataset({n: v.transpose("lag", ...) for n, v in values.items()}, coords)
-    for name, text in texts.items():
-        result[name].attrs = canonical_attrs("", text)
-    return result.assign_coords(_other_coords(points))
-
-
-def _values(points: xr.Dataset) -> tuple[xr.Variable, xr.Variable, str]:
+def curve_values(points: xr.Dataset) -> tuple[xr.Variable, xr.Variable, str]:
     """Flux, its error (of both sides the mean, if there is no other) and the unit; time is one chunk."""
     sed_type = sed_type_of(points)
     value, err, low, high = value_names(sed_type)[:4]
@@ -343,7 +266,8 @@ def _values(points: xr.Dataset) -> tuple[xr.Variable, xr.Variable, str]:
     return whole[0], whole[1], SED_TYPES[sed_type][0]
 
 
-def _other_coords(points: xr.Dataset) -> xr.Coordinates:
+def other_coords(points: xr.Dataset) -> xr.Coordinates:
+    """Coordinates of energies and regions, without those of time."""
     drop = [n for n, c in points.coords.items() if TIME in c.dims or "gti" in c.dims or "scan" in c.dims]
     names = {n for d in ("energy", "region") if d in points.dims for n in points.coords if str(n).startswith(d)}
     return points.drop_vars([n for n in points.coords if n in drop or n not in names]).coords
@@ -366,7 +290,7 @@ def _over_time(function: Any, arrays: Any, names: Any, texts: Any, units: Any) -
 
 
 def _excess_variance(points: xr.Dataset, name: str, variance: Any, text: str) -> xr.Dataset:
-    flux, err, _ = _values(points)
+    flux, err, _ = curve_values(points)
 
     def both(f: np.ndarray, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _fraction(f, e, variance(f))
@@ -374,7 +298,7 @@ def _excess_variance(points: xr.Dataset, name: str, variance: Any, text: str) ->
     names, texts = (name, f"{name}_err"), (text, f"Error of the {text[0].lower()}{text[1:]}")
     result = _over_time(both, (flux, err), names, texts, ("", ""))
     result["significance"] = (result[name] / result[f"{name}_err"]).assign_attrs(canonical_attrs("", "Significance"))
-    return result.assign_coords(_other_coords(points))
+    return result.assign_coords(other_coords(points))
 
 
 def _variance(flux: np.ndarray) -> np.ndarray:
@@ -439,33 +363,3 @@ def _doubling(flux: np.ndarray, err: np.ndarray, time: np.ndarray) -> tuple[np.n
                 best = int(times.argmin())
                 result[k : k + 3, i] = times[best], error[best], t[best]
     return tuple(row.reshape(shape) for row in result)
-
-
-def _correlate(
-    flux: np.ndarray, err: np.ndarray, flux2: np.ndarray, err2: np.ndarray, *, number: np.ndarray, count: int
-) -> tuple[np.ndarray, ...]:
-    """Mean product of scaled deviations in bins of lag, shape (..., lag), with error and number of pairs."""
-    first, second = _scaled(flux, err), _scaled(flux2, err2)
-    product = first[..., :, None] * second[..., None, :]
-    shape = product.shape[:-2]
-    flat, bins = product.reshape(-1, number.size), number.ravel()
-    result = np.full((3, len(flat), count), np.nan)
-    for i, row in enumerate(flat):
-        good = np.isfinite(row)
-        n = np.bincount(bins[good], minlength=count)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.bincount(bins[good], row[good], minlength=count) / n
-            squares = np.bincount(bins[good], (row[good] - mean[bins[good]]) ** 2, minlength=count)
-            result[:, i] = mean, np.where(n > 1, np.sqrt(squares) / (n - 1), np.nan), n
-    return tuple(part.reshape(*shape, count) for part in result)
-
-
-def _scaled(flux: np.ndarray, err: np.ndarray) -> np.ndarray:
-    known = np.isfinite(flux)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        n = known.sum(axis=-1, keepdims=True)
-        mean = np.where(known, flux, 0.0).sum(axis=-1, keepdims=True) / n
-        variance = np.where(known, (flux - mean) ** 2, 0.0).sum(axis=-1, keepdims=True) / n
-        good = np.isfinite(err)
-        noise = np.where(good, err**2, 0.0).sum(axis=-1, keepdims=True) / good.sum(axis=-1, keepdims=True)
-        return np.asarray((flux - mean) / np.sqrt(variance - noise))

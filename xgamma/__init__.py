@@ -32,16 +32,25 @@ if TYPE_CHECKING:
     from xgamma.dl3.store import Observations, Store, open_store
     from xgamma.estimators.adaptive_smooth import adaptive_smooth
     from xgamma.estimators.catalogue import source_catalogue
+    from xgamma.estimators.correlation import discrete_correlation
     from xgamma.estimators.excess import excess_map
     from xgamma.estimators.flux_points import flux_points
-    from xgamma.estimators.light_curve import light_curve
+    from xgamma.estimators.light_curve import light_curve, split_runs
     from xgamma.estimators.peaks import find_peaks
     from xgamma.estimators.profile import flux_profile
+    from xgamma.estimators.rebin_points import rebin_points
     from xgamma.estimators.residuals import residuals
     from xgamma.estimators.sed import recompute_ul, to_sed_type
-    from xgamma.estimators.sensitivity import sensitivity
+    from xgamma.estimators.sensitivity import expected_spectrum, sensitivity
     from xgamma.estimators.significance import significance_distribution
     from xgamma.estimators.ts_map import ts_map
+    from xgamma.estimators.variability import (
+        bayesian_blocks,
+        doubling_time,
+        fractional_variance,
+        point_to_point_variance,
+        variability_test,
+    )
     from xgamma.fit.files import read_datasets, write_datasets
     from xgamma.fit.fit import fit
     from xgamma.fit.predict import npred, npred_background, npred_signal
@@ -125,6 +134,8 @@ if TYPE_CHECKING:
     from xgamma.models.temporal_template import LightCurveTemplateTemporalModel
     from xgamma.plot.distribution import plot_significance_distribution
     from xgamma.plot.fit import plot_contour, plot_profile
+    from xgamma.plot.flux_profile import plot_flux_profile, plot_flux_profile_map
+    from xgamma.plot.light_curve import plot_light_curve
     from xgamma.plot.peek_spectrum import plot_edisp_matrix, plot_exposure
     from xgamma.plot.sed import plot_sed, plot_spectral_model
     from xgamma.plot.sky import plot_map, plot_mask, plot_panels
@@ -213,6 +224,7 @@ _NAMES = {
     "WobbleRegions": "background.reflected",
     "adaptive_ring_background": "background.ring",
     "adaptive_smooth": "estimators.adaptive_smooth",
+    "bayesian_blocks": "estimators.variability",
     "check_store": "dl3.check",
     "concentric_annuli": "coords.region_shapes",
     "containment_rad_axis": "reduction.rad",
@@ -222,17 +234,21 @@ _NAMES = {
     "cutout": "coords.cutout",
     "decode": "coords.sky",
     "describe": "io.describe",
+    "discrete_correlation": "estimators.correlation",
+    "doubling_time": "estimators.variability",
     "download": "dl3.download",
     "downsample": "coords.downsample",
     "encode": "coords.sky",
     "energy_axis": "coords.bins",
     "excess_map": "estimators.excess",
+    "expected_spectrum": "estimators.sensitivity",
     "find_peaks": "estimators.peaks",
     "fit": "fit.fit",
     "flux_points": "estimators.flux_points",
     "flux_pred": "fit.tree",
     "flux_profile": "estimators.profile",
     "fov_background": "background.fov",
+    "fractional_variance": "estimators.variability",
     "info": "reduction.info",
     "light_curve": "estimators.light_curve",
     "npred": "fit.predict",
@@ -244,6 +260,9 @@ _NAMES = {
     "plot_contour": "plot.fit",
     "plot_edisp_matrix": "plot.peek_spectrum",
     "plot_exposure": "plot.peek_spectrum",
+    "plot_flux_profile": "plot.flux_profile",
+    "plot_flux_profile_map": "plot.flux_profile",
+    "plot_light_curve": "plot.light_curve",
     "plot_map": "plot.sky",
     "plot_mask": "plot.sky",
     "plot_off_regions": "plot.spectrum",
@@ -254,6 +273,7 @@ _NAMES = {
     "plot_spectral_model": "plot.sed",
     "plot_spectrum": "plot.spectrum",
     "plot_strip": "plot.strip",
+    "point_to_point_variance": "estimators.variability",
     "read_config": "analysis.config",
     "read_datasets": "fit.files",
     "read_flux_points": "io.flux_tables",
@@ -261,6 +281,7 @@ _NAMES = {
     "read_map": "io.fits_map",
     "read_ogip": "io.ogip",
     "rebin": "reduction.rebin",
+    "rebin_points": "estimators.rebin_points",
     "recompute_ul": "estimators.sed",
     "reduce": "reduction.survey",
     "region_boxes": "coords.region_shapes",
@@ -281,12 +302,14 @@ _NAMES = {
     "smooth": "coords.smooth",
     "solid_angle": "coords.grid",
     "source_catalogue": "estimators.catalogue",
+    "split_runs": "estimators.light_curve",
     "stack": "reduction.stack",
     "to_image": "reduction.rebin",
     "to_ogip": "io.ogip_write",
     "to_sed_type": "estimators.sed",
     "to_spectrum": "reduction.map_spectrum",
     "ts_map": "estimators.ts_map",
+    "variability_test": "estimators.variability",
     "write_cube": "io.cube",
     "write_datasets": "fit.files",
     "write_map": "io.fits_write",
@@ -363,6 +386,7 @@ __all__ = [
     "WobbleRegions",
     "adaptive_ring_background",
     "adaptive_smooth",
+    "bayesian_blocks",
     "check_store",
     "concentric_annuli",
     "containment_rad_axis",
@@ -372,17 +396,21 @@ __all__ = [
     "cutout",
     "decode",
     "describe",
+    "discrete_correlation",
+    "doubling_time",
     "download",
     "downsample",
     "encode",
     "energy_axis",
     "excess_map",
+    "expected_spectrum",
     "find_peaks",
     "fit",
     "flux_points",
     "flux_pred",
     "flux_profile",
     "fov_background",
+    "fractional_variance",
     "info",
     "light_curve",
     "npred",
@@ -394,6 +422,9 @@ __all__ = [
     "plot_contour",
     "plot_edisp_matrix",
     "plot_exposure",
+    "plot_flux_profile",
+    "plot_flux_profile_map",
+    "plot_light_curve",
     "plot_map",
     "plot_mask",
     "plot_off_regions",
@@ -404,6 +435,7 @@ __all__ = [
     "plot_spectral_model",
     "plot_spectrum",
     "plot_strip",
+    "point_to_point_variance",
     "read_config",
     "read_datasets",
     "read_flux_points",
@@ -411,6 +443,7 @@ __all__ = [
     "read_map",
     "read_ogip",
     "rebin",
+    "rebin_points",
     "recompute_ul",
     "reduce",
     "region_boxes",
@@ -431,12 +464,14 @@ __all__ = [
     "smooth",
     "solid_angle",
     "source_catalogue",
+    "split_runs",
     "stack",
     "to_image",
     "to_ogip",
     "to_sed_type",
     "to_spectrum",
     "ts_map",
+    "variability_test",
     "write_cube",
     "write_datasets",
     "write_map",

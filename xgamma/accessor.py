@@ -91,7 +91,11 @@ class GammaDataset(_Accessor):
     flux_points = Function("estimators.flux_points:flux_points")
     flux_profile = Function("estimators.profile:flux_profile")
     light_curve = Function("estimators.light_curve:light_curve")
+    rebin_points = Function("estimators.rebin_points:rebin_points")
+    sensitivity = Function("estimators.sensitivity:sensitivity")
     ts_map = Function("estimators.ts_map:ts_map")
+    find_peaks = Function("estimators.peaks:find_peaks")
+    source_catalogue = Function("estimators.catalogue:source_catalogue")
     adaptive_smooth = Function("estimators.adaptive_smooth:adaptive_smooth")
     residuals = Function("estimators.residuals:residuals")
     # flux points
@@ -99,6 +103,8 @@ class GammaDataset(_Accessor):
     recompute_ul = Function("estimators.sed:recompute_ul")
     to_table = Function("estimators.sed:to_table")
     plot_sed = Function("plot.sed:plot_sed")
+    plot_flux_profile = Function("plot.flux_profile:plot_flux_profile")
+    plot_light_curve = Function("plot.light_curve:plot_light_curve")
     # files
     to_ogip = Function("io.ogip_write:to_ogip")
     to_zarr = Function("io.cube:to_zarr")

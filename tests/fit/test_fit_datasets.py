@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
 from scipy.optimize import brentq, minimize_scalar
 from simulated_maps import background, map_cube, point
 from simulated_spectra import cube as spectrum_cube
@@ -187,3 +190,32 @@ def test_the_crab_nebula_of_three_instruments(gammapy_data, tmp_path):
     # half the width of the interval in which the profile of the likelihood rises by one, of gammapy's Fit.confidence,
     # too: 0.5 (6.780e-4 + 5.832e-4); the 3.12e-4 of its covariance are too small
     assert free["Crab Nebula.amplitude"].error == pytest.approx(6.306e-4, rel=0.02)
+
+
+@pytest.mark.real_data
+def test_the_map_of_fermi_is_the_integral_of_its_point_spread_function(gammapy_data):
+    """Brute force with astropy's WCS: pixels cut into 20 x 20, tables of the file interpolated as they stand."""
+    file = gammapy_data / FERMI / "Fermi-LAT-3FHL_data_Fermi-LAT.fits"
+    cube = xg.open_cube(file).assign_attrs(name="Fermi-LAT")
+    model = xg.Models.read(gammapy_data / FERMI / "Fermi-LAT-3FHL_models.yaml")["Crab Nebula"]
+    position = SkyCoord(model.spatial.lon_0.quantity, model.spatial.lat_0.quantity, frame="icrs")
+    sky = WCS(fits.getheader(file, "COUNTS")).celestial
+    x0, y0 = (round(float(v)) for v in sky.world_to_pixel(position))
+    cut = (np.arange(20) + 0.5) / 20 - 0.5
+    signal = cube.gamma.npred_signal(model).values
+    flux = model.spectral.integral(cube.energy_true_min.values * u.TeV, cube.energy_true_max.values * u.TeV)
+    table = np.stack([np.interp(np.log(cube.energy_true.values), np.log(cube.psf_energy_true.values), row)
+                      for row in cube.psf.values.T])  # fmt: skip
+    nodes = cube.rad.values
+    inside = np.linspace(0, nodes[-1], 200001)
+    for band in range(5):
+        whole = np.trapezoid(
+            2 * np.pi * np.deg2rad(inside) * np.interp(inside, nodes, table[:, band]), np.deg2rad(inside)
+        )
+        expected = flux[band].to_value("cm-2 s-1") * float(cube.exposure[band, y0, x0]) / whole
+        for dy, dx in ((0, 0), (1, 0), (0, -1), (2, 2)):
+            x, y = np.meshgrid(x0 + dx + cut, y0 + dy + cut)
+            apart = sky.pixel_to_world(x, y).separation(position.galactic).deg
+            area = float(cube.gamma.solid_angle()[y0 + dy, x0 + dx])
+            part = np.interp(apart, nodes, table[:, band]).mean() * area
+            assert signal[band, y0 + dy, x0 + dx] == pytest.approx(expected * part, rel=3e-3)

@@ -58,6 +58,8 @@ RUNS = (1, 2, 3)
 #: A source, and bands in which its flux is looked for: edges of the grid's energies.
 SOURCE = xgamma.SkyModel(xgamma.PowerLawSpectralModel(index=2.3, amplitude="3e-12 cm-2 s-1 TeV-1"), name="source")
 BANDS = np.geomspace(1, 10, 3) * u.TeV
+#: The same with a shape on the sky.
+SKY_SOURCE = SOURCE.copy(spatial=xgamma.GaussianSpatialModel(position=CENTER, sigma="0.2 deg"))
 #: Regions on the map.
 BOXES = ["icrs;circle(150.0, -25.0, 0.3)", "icrs;box(149.6, -24.6, 0.5, 0.3, 30)"]
 
@@ -198,6 +200,12 @@ ON_MAPS: dict[str, Callable[[World], Any]] = {
     "fit.predict:npred_signal": lambda w: xgamma.npred_signal(w.region_runs, SOURCE),
     "fit.predict:npred_background": lambda w: xgamma.npred_background(w.region_runs, SOURCE),
     "estimators.flux_points:flux_points": lambda w: w.points,
+    "fit.predict:npred_signal (map)": lambda w: xgamma.npred_signal(w.cube, SKY_SOURCE),
+    "estimators.adaptive_smooth:adaptive_smooth": lambda w: xgamma.adaptive_smooth(w.cube, ["0.1 deg", "0.2 deg"]),
+    "estimators.residuals:residuals": lambda w: xgamma.residuals(w.cube, radius="0.2 deg"),
+    "estimators.ts_map:ts_map": lambda w: xgamma.ts_map(w.cube, kernel_width="0.5 deg", selection=["ul"]),
+    "models.spatial_map:evaluate_model": lambda w: SKY_SOURCE.spatial.evaluate_on(w.cube),
+    "models.spatial_map:integrate_model": lambda w: SKY_SOURCE.spatial.integrate(w.cube),
     "estimators.light_curve:light_curve": lambda w: w.curve,
     "estimators.profile:flux_profile": lambda w: flux_profile(w.cube, BOXES, energy_edges=BANDS, selection="all"),
     "estimators.rebin_points:rebin_points": lambda w: rebin_points(w.curve, "time", group_size=2),
@@ -303,6 +311,12 @@ INSIDE = {
     "io.encoding:regular_chunks": "chunks alone",
     "estimators.reoptimize:reoptimized_points": "flux_points with reoptimize=True",
     "fit.cubes:named_cubes": "the cubes that a fit is given",
+    "fit.map_compile:compile_map": "the likelihood of a fit",
+    "fit.own_axes:on_axes_of_cube": "cubes of other programs, for a fit",
+    "fit.points:compile_points": "the likelihood of a fit",
+    "fit.tree:flux_pred": "flux points of a DataTree, tested with it",
+    "fit.tree:info_tree": "info of a DataTree, tested with it",
+    "models.spatial_table:as_map": "the map of a template",
     "fit.profile:surface": "profiles of a fit's result, tested with it",
     "io.fits_axes:bands_axes": "axes of read_map",
     "io.fits_region:with_off_regions": "off regions of read_ogip",

@@ -16,7 +16,7 @@ import xarray as xr
 from astropy.coordinates import SkyCoord
 
 import xgamma as xg
-from xgamma.accessor import Function, GammaDataArray, GammaDataset
+from xgamma.accessor import Function, GammaDataArray, GammaDataset, GammaDataTree
 
 ROOT = Path(xg.__file__).parents[1]
 
@@ -26,7 +26,7 @@ def functions(accessor):
     return {n: v for cls in reversed(accessor.__mro__) for n, v in vars(cls).items() if isinstance(v, Function)}
 
 
-ENTRIES = [(cls, name) for cls in (GammaDataArray, GammaDataset) for name in functions(cls)]
+ENTRIES = [(cls, name) for cls in (GammaDataArray, GammaDataset, GammaDataTree) for name in functions(cls)]
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ def test_each_entry_is_a_documented_function_for_its_kind(cls, name):
     assert callable(function)
     assert inspect.getdoc(function)
     first = next(iter(inspect.signature(function).parameters.values()))
-    kind = "DataArray" if cls is GammaDataArray else "Dataset"
+    kind = {GammaDataArray: "DataArray", GammaDataset: "Dataset", GammaDataTree: "DataTree"}[cls]
     # the annotation is text; type variables stand for both kinds
-    bounds = {"XarrayT": "DataArray Dataset", "SkyT": "DataArray Dataset", "T": "DataArray Dataset"}
+    bounds = {"Cubes": "DataTree Dataset", "XarrayT": "DataArray Dataset", "SkyT": "DataArray Dataset", "T": "DataArray Dataset"}
     assert kind in bounds.get(str(first.annotation), str(first.annotation)), (name, first.annotation)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
+from weakref import WeakValueDictionary
 
 import numpy as np
 from astropy.io import fits
@@ -126,10 +128,34 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, list[H
     with stream:
         magic = stream.read(2)
         stream.seek(0)
-        source: BinaryIO = BytesIO(_gunzip(stream, file)) if magic == b"\x1f\x8b" else stream
+        shared = _expand(stream, file) if magic == b"\x1f\x8b" else None
+        source: BinaryIO = stream if shared is None else BytesIO(shared.data)
         source, spans = _checked(source, file)
         with source:
             yield source, spans
+
+
+class _Expanded:
+    """The bytes of a gzipped file, for as long as somebody has it open."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.data = b""
+
+
+#: Files that are open, by path and state: threads that read one at the same time expand it once.
+_OPEN: WeakValueDictionary[tuple[str, int, int, int], _Expanded] = WeakValueDictionary()
+_OPEN_LOCK = threading.Lock()
+
+
+def _expand(stream: BinaryIO, file: Path) -> _Expanded:
+    status = os.fstat(stream.fileno())
+    with _OPEN_LOCK:
+        shared = _OPEN.setdefault((str(file), status.st_ino, status.st_mtime_ns, status.st_size), _Expanded())
+    with shared.lock:
+        if not shared.data:
+            shared.data = _gunzip(stream, file)
+    return shared
 
 
 def _gunzip(stream: BinaryIO, file: Path) -> bytes:

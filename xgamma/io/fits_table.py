@@ -6,6 +6,7 @@ responses are tables of plain numbers, so their bytes are a structured array as 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -155,7 +156,7 @@ def _shape(form: str, dims: Any) -> tuple[int, ...]:
     repeat = int(form[:-1] or 1)
     if dims:
         shape = tuple(int(n) for n in str(dims).strip(" ()").split(","))[::-1]
-        if int(np.prod(shape)) != repeat:
+        if math.prod(shape) != repeat:
             raise UnusualError(dims)
         return shape
     return () if repeat == 1 else (repeat,)

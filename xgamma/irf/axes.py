@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from xgamma.coords.bins import BinIndex, bin_axis
-from xgamma.kernels.interp import Scale, Weights, axis_limits, bin_weights
+from xgamma.kernels.interp import Scale, Weights, axis_limits, bin_weights, same_edges
 
 __all__ = ["TableAxis", "response_array", "response_axis", "table_axis"]
 
@@ -88,7 +88,7 @@ def response_axis(name: str, lo: ArrayLike, hi: ArrayLike) -> xr.DataArray:
     """
     unit, scale, label = AXES[name]
     lower, upper = (np.atleast_1d(np.asarray(v, dtype=float)) for v in (lo, hi))
-    if lower.shape == upper.shape and np.allclose(lower, upper, rtol=1e-5, atol=1e-8):
+    if lower.shape == upper.shape and same_edges(lower, upper):
         upper = lower
     return bin_axis(name, lower, upper, unit, interp=scale, long_name=label)
 

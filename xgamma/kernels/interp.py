@@ -11,12 +11,22 @@ through the two nearest centres is continued; beyond the edge a response is not 
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Weights", "axis_limits", "bin_weights", "interp_plane", "interp_points", "interp_rows", "log_log_integral"]
+__all__ = [
+    "Weights",
+    "axis_limits",
+    "bin_weights",
+    "interp_plane",
+    "interp_points",
+    "interp_rows",
+    "log_log_integral",
+    "same_edges",
+]
 
 FloatArray = NDArray[np.float64]
 Scale = Literal["log", "lin"]
@@ -60,6 +70,13 @@ class Weights(NamedTuple):
         return Weights(self.node[points], self.weight[points], self.valid[points])
 
 
+def same_edges(lower: FloatArray, upper: FloatArray) -> bool:
+    """True if the lower and upper edges of an axis agree to 1e-5: it is one of nodes."""
+    # the last pair tells for nearly all axes
+    near = not len(lower) or math.isclose(lower[-1], upper[-1], rel_tol=1e-4, abs_tol=1e-7)
+    return near and np.allclose(lower, upper, rtol=1e-5, atol=1e-8)
+
+
 def axis_limits(lo: ArrayLike, hi: ArrayLike, scale: Scale = "lin") -> tuple[float, float]:
     """Return the range of an axis of bins, or of nodes (``lo == hi``), which reach half a step further.
 
@@ -82,7 +99,7 @@ def axis_limits(lo: ArrayLike, hi: ArrayLike, scale: Scale = "lin") -> tuple[flo
     (-0.5, 1.5)
     """
     lower, upper = np.asarray(lo, dtype=float), np.asarray(hi, dtype=float)
-    if not np.allclose(lower, upper, rtol=1e-5, atol=1e-8) or len(lower) == 1:
+    if not same_edges(lower, upper) or len(lower) == 1:
         return float(lower[0]), float(upper[-1])
     nodes = np.log(lower) if scale == "log" else lower
     limits = (1.5 * nodes[0] - 0.5 * nodes[1], 1.5 * nodes[-1] - 0.5 * nodes[-2])
@@ -264,8 +281,9 @@ def interp_plane(table: FloatArray, x: Weights, y: Weights, fill: float = 0.0) -
     # plane by plane everything stays in the cache
     for values, row in zip(np.ascontiguousarray(table).reshape(number, nx * ny), result, strict=True):
         out = row if everywhere else total
-        out[:] = 0.0
-        for index, weight in corners:
+        np.take(values, corners[0][0], out=out, mode="clip")
+        out *= corners[0][1]
+        for index, weight in corners[1:]:
             np.take(values, index, out=part, mode="clip")
             part *= weight
             out += part
@@ -304,15 +322,16 @@ def log_log_integral(log_values: FloatArray, edges: ArrayLike) -> FloatArray:
     shape = log_values.shape[1:]
     log_values = log_values.reshape(len(log_x), -1)
     result = np.empty((len(log_x) - 1, log_values.shape[1]))
-    log_upper = log_values[0] + log_x[0]
-    upper = np.exp(log_upper)
+    log_upper, log_lower, step = (np.empty(log_values.shape[1]) for _ in range(3))
+    np.add(log_values[0], log_x[0], out=log_upper)
+    upper, lower = np.exp(log_upper), np.empty_like(log_upper)
     # bin by bin everything stays in the cache
     for k, row in enumerate(result):
-        log_lower, lower = log_upper, upper
-        log_upper = log_values[k + 1] + log_x[k + 1]
-        upper = np.exp(log_upper)
+        log_lower, log_upper, lower, upper = log_upper, log_lower, upper, lower
+        np.add(log_values[k + 1], log_x[k + 1], out=log_upper)
+        np.exp(log_upper, out=upper)
         with np.errstate(invalid="ignore", divide="ignore"):
-            step = log_upper - log_lower
+            np.subtract(log_upper, log_lower, out=step)
             np.subtract(upper, lower, out=row)
             row /= step
         small = np.abs(step) < SMALL_STEP

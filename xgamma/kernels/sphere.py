@@ -8,10 +8,13 @@ __all__ = ["field_of_view", "from_vectors", "rotate", "separation", "solid_angle
 
 
 def to_vectors(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    """Return unit vectors of positions in degrees, shape (..., 3)."""
+    """Return unit vectors of positions in degrees, shape (..., 3).
+
+    In memory all x come first, then all y, all z: every operation runs over neighbours.
+    """
     lon, lat = np.deg2rad(lon), np.deg2rad(lat)
     cos_lat = np.cos(lat)
-    return np.stack([cos_lat * np.cos(lon), cos_lat * np.sin(lon), np.sin(lat)], axis=-1)
+    return np.moveaxis(np.stack([cos_lat * np.cos(lon), cos_lat * np.sin(lon), np.sin(lat)]), 0, -1)
 
 
 def from_vectors(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -28,8 +31,13 @@ def separation(vectors: np.ndarray, center: np.ndarray) -> np.ndarray:
     loses half of the digits.
     """
     difference = vectors - center
-    half_chord = 0.5 * np.sqrt(np.einsum("...i,...i->...", difference, difference))
+    half_chord = 0.5 * np.sqrt(_dot(difference, difference))
     return np.rad2deg(2.0 * np.arcsin(np.minimum(half_chord, 1.0)))
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Scalar products of vectors (..., 3), written out: einsum takes them three numbers at a time."""
+    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
 
 
 def field_of_view(vectors: np.ndarray, lon: float, lat: float) -> tuple[np.ndarray, np.ndarray]:
@@ -61,10 +69,10 @@ def rotate(vectors: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     bits would depend on their number.
     """
     x, y, z = np.moveaxis(vectors, -1, 0)
-    result = np.empty(vectors.shape)
+    result = np.empty((3, *vectors.shape[:-1]))
     for j in range(3):
-        result[..., j] = x * matrix[0, j] + y * matrix[1, j] + z * matrix[2, j]
-    return result
+        result[j] = x * matrix[0, j] + y * matrix[1, j] + z * matrix[2, j]
+    return np.moveaxis(result, 0, -1)
 
 
 def solid_angles(corners: np.ndarray) -> np.ndarray:
@@ -95,6 +103,11 @@ def solid_angles(corners: np.ndarray) -> np.ndarray:
 
 
 def _triangle(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    triple = np.einsum("...i,...i->...", a, np.cross(b - a, c - a))
-    dots = [np.einsum("...i,...i->...", u, v) for u, v in ((a, b), (b, c), (c, a))]
-    return 2.0 * np.arctan2(triple, 1.0 + dots[0] + dots[1] + dots[2])
+    u, v = b - a, c - a
+    cross = (
+        u[..., 1] * v[..., 2] - u[..., 2] * v[..., 1],
+        u[..., 2] * v[..., 0] - u[..., 0] * v[..., 2],
+        u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0],
+    )
+    triple = a[..., 0] * cross[0] + a[..., 1] * cross[1] + a[..., 2] * cross[2]
+    return 2.0 * np.arctan2(triple, 1.0 + _dot(a, b) + _dot(b, c) + _dot(c, a))

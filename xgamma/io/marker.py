@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import getitem
 from typing import Any
 
@@ -17,7 +16,7 @@ import xarray as xr
 
 from xgamma.io.location import Location
 from xgamma.io.lock import check_fence
-from xgamma.io.pieces import Block, Piece
+from xgamma.io.pieces import Piece
 
 __all__ = ["piece_tasks", "read_log", "read_markers", "token_of", "write_piece"]
 
@@ -62,8 +61,9 @@ def write_piece(
     stored = 0
     for block, values in zip(piece.blocks, blocks, strict=True):
         array = _array(place, fence, block.variable)
-        _write_block(place, array, block, np.asarray(values))
-        stored += int(values.size) * array.dtype.itemsize
+        values = _as_type(np.asarray(values), array.dtype)
+        array[block.slices or ...] = values
+        stored += values.nbytes
     line = {
         "runs": piece.runs,
         **({"seconds": round(float(sum(np.sum(c) for c in costs)), 4)} if costs else {}),
@@ -79,42 +79,19 @@ def write_piece(
 
 def _array(place: Location, fence: str, name: str) -> Any:
     """Return an array of the store; its metadata are read once."""
-    import zarr
-
     opened = _OPENED.get(fence)
     if opened is None:
         _OPENED.clear()
         opened = _OPENED.setdefault(fence, {})
     if name not in opened:
-        # whether a chunk is empty is found here: Zarr's own look at each value takes longer than packing them
-        options = {"mode": "r+", "zarr_format": 3, "config": {"write_empty_chunks": True}}
-        opened[name] = zarr.open_array(place.text, path=name, **options, **place.arguments)
+        opened[name] = place.group("r+")[name]
     return opened[name]
 
 
-def _write_block(place: Location, array: Any, block: Block, values: np.ndarray) -> None:
-    """Write a block; chunks that hold nothing but the fill value are absent from a store, or are removed."""
-    # an axis of stride 0 repeats one value
+def _as_type(values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Convert values; where one stands for all along an axis (stride 0, as in an empty tile), that one alone."""
     few = values[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in values.strides)]
-    few = few.astype(array.dtype, copy=False)
-    if not _is_zero(few) or array.fill_value != 0:
-        array[block.slices or ...] = np.broadcast_to(few, values.shape)
-    elif place.is_url or any(os.path.exists(path) for path in _chunk_files(place, array, block)):
-        place.group("r+")[block.variable][block.slices or ...] = np.zeros((), few.dtype)[()]
-
-
-def _is_zero(values: np.ndarray) -> bool:
-    """True if all bits of all numbers are zero: -0 is not."""
-    if values.dtype.kind == "f" and values.flags.c_contiguous and values.dtype.itemsize <= 8:
-        values = values.view(f"i{values.dtype.itemsize}")
-    return values.dtype.kind in "biu" and not values.any()
-
-
-def _chunk_files(place: Location, array: Any, block: Block) -> Iterator[str]:
-    """Yield the files of the chunks of a block."""
-    chunks = [range(a // size, -(-b // size)) for (a, b), size in zip(block.region, array.chunks, strict=True)]
-    for place_of_chunk in itertools.product(*chunks):
-        yield os.path.join(place.text, block.variable, array.metadata.encode_chunk_key(place_of_chunk))
+    return np.broadcast_to(few.astype(dtype, copy=False), values.shape)
 
 
 def _record(piece: Piece, line: Mapping[str, Any]) -> np.ndarray:

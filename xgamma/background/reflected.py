@@ -251,7 +251,12 @@ def _wobble(
 
 
 def _number(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or value != value // 1 or value < 1:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float, np.number))
+        or not float(value).is_integer()
+        or value < 1
+    ):
         msg = f"{name}={value!r} must be a whole number of at least 1"
         raise ValueError(msg)
     return int(value)

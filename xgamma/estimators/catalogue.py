@@ -13,6 +13,7 @@ from astropy.table import Table
 from xgamma.estimators.peaks import find_peaks
 from xgamma.estimators.sed import to_sed_type
 from xgamma.estimators.ts_map import ts_map
+from xgamma.fit.cubes import Cubes
 
 __all__ = ["source_catalogue"]
 
@@ -32,7 +33,7 @@ REFERENCES = ("ref_flux",)
 
 
 def source_catalogue(
-    cubes: Any,
+    cubes: Cubes,
     model: Any = None,
     *,
     threshold: float = 5.0,

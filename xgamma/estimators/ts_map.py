@@ -21,7 +21,7 @@ from xgamma.estimators.sed import reference_fluxes
 from xgamma.estimators.ts_inputs import checked_mask, cube_arrays, cube_settings, map_zones
 from xgamma.estimators.ts_planes import MapSettings, Ranges, Zones, ts_of_window
 from xgamma.estimators.ts_source import OVERSAMPLING, Source, source_of
-from xgamma.fit.cubes import named_cubes
+from xgamma.fit.cubes import Cubes, named_cubes
 from xgamma.io.flux_layout import flux_attrs
 from xgamma.kernels.ts_fit import TSSettings
 
@@ -34,7 +34,7 @@ SCAN_NORMS = np.geomspace(0.2, 5.0, 11)
 
 
 def ts_map(
-    cubes: Any,
+    cubes: Cubes,
     model: Any = None,
     *,
     kernel_width: Any = "1 deg",

@@ -122,7 +122,7 @@ def time_coords(table: Table, layout: str) -> Mapping[Any, Any]:
         msg = f"a {layout} needs the columns {missing}"
         raise ValueError(msg)
     try:
-        return bin_axis("time", *ends, "s", interp="lin", long_name=TIME_LABEL).coords
+        return bin_axis("time", ends[0], ends[1], "s", interp="lin", long_name=TIME_LABEL).coords
     except ValueError as error:
         msg = f"the times are not those of one light curve ({error})"
         raise ValueError(msg) from error

@@ -182,9 +182,9 @@ def limit_flags(points: xr.Dataset, threshold: float = THRESHOLD) -> xr.DataArra
     """
     value, limit = value_names(sed_type_of(points))[0], value_names(sed_type_of(points))[4]
     known = points[value] if value in points else points[limit]
-    no_value = ~np.isfinite(points[value]) if value in points else xr.full_like(known, True, dtype=bool)
-    only_limit = no_value & np.isfinite(points[limit]) if limit in points else xr.full_like(known, False, dtype=bool)
-    flags = only_limit
+    no_value = points[value].isnull() if value in points else xr.full_like(known, True, dtype=bool)
+    only_limit = no_value & points[limit].notnull() if limit in points else xr.full_like(known, False, dtype=bool)
+    flags: xr.DataArray = only_limit
     if "sqrt_ts" in points:
         # NaN is neither above nor below
         flags = (points["sqrt_ts"] < threshold) | only_limit

@@ -67,13 +67,13 @@ class NormProblem:
 
     def take(self, rows: slice | np.ndarray) -> NormProblem:
         """Return some of the fits of a problem with one leading dimension."""
-        return NormProblem(*(getattr(self, name)[rows] for name in _FIELDS))
+        return NormProblem(**{name: getattr(self, name)[rows] for name in _FIELDS})
 
     def flat(self) -> NormProblem:
         """Return the fits along one leading dimension."""
         bins = self.counts.shape[-1]
-        arrays = [np.ascontiguousarray(getattr(self, n)).reshape(-1, bins) for n in _FIELDS[:5]]
-        return NormProblem(*arrays, self.constant.ravel(), self.valid.ravel())
+        arrays = {n: np.ascontiguousarray(getattr(self, n)).reshape(-1, bins) for n in _FIELDS[:5]}
+        return NormProblem(**arrays, constant=self.constant.ravel(), valid=self.valid.ravel())
 
 
 _FIELDS = ("counts", "counts_off", "alpha", "other", "shape", "constant", "valid")
@@ -214,7 +214,7 @@ def join_problems(problems: Sequence[NormProblem]) -> NormProblem:
     for problem in problems:
         constant = constant + problem.constant
         valid = valid & problem.valid
-    return NormProblem(*bins, constant, valid)
+    return NormProblem(**dict(zip(_FIELDS[:5], bins, strict=True)), constant=constant, valid=valid)
 
 
 def norm_predictions(problem: NormProblem, norm: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -94,6 +94,19 @@ def plot_flux_profile_map(
     ------
     ValueError
         If the points do not hold their regions, or as `plot_flux_profile`.
+
+    Examples
+    --------
+    >>> import xgamma as xg
+    >>> from astropy.coordinates import SkyCoord
+    >>> grid = xg.sky_grid(SkyCoord(0, 0, unit="deg"), "1 deg", "0.1 deg")
+    >>> image = xg.separation(grid, SkyCoord(0, 0, unit="deg"))
+    >>> points = xr.Dataset({"counts": ("region", [5.0, 3.0])}, attrs={"sed_type": "flux"})
+    >>> edges = {"distance": [0.1, 0.3], "distance_min": [0.0, 0.2], "distance_max": [0.2, 0.4]}
+    >>> points = points.assign_coords({n: ("region", v, {"units": "deg"}) for n, v in edges.items()})
+    >>> circles = ["icrs;circle(0, 0, 0.2)", "icrs;annulus(0, 0, 0.2, 0.4)"]
+    >>> sky, below = plot_flux_profile_map(points.assign_coords(region=circles), image, quantity="counts")
+    >>> plt.close(sky.figure)
     """
     if "region" not in points.coords or points["region"].dtype.kind not in "UO":
         msg = "the points do not hold their regions; draw the map with plot_map(image, regions=...)"

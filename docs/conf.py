@@ -66,7 +66,7 @@ SECTIONS = {
     "reduction": "Data reduction",
     "background": "Background",
     "models": "Models",
-    "fit": "Fits",
+    "fitting": "Fits",
     "estimators": "Estimators",
     "plot": "Plots",
     "analysis": "Analysis from a configuration",

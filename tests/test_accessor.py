@@ -45,7 +45,12 @@ def test_each_entry_is_a_documented_function_for_its_kind(cls, name):
     first = next(iter(inspect.signature(function).parameters.values()))
     kind = {GammaDataArray: "DataArray", GammaDataset: "Dataset", GammaDataTree: "DataTree"}[cls]
     # the annotation is text; type variables stand for both kinds
-    bounds = {"Cubes": "DataTree Dataset", "XarrayT": "DataArray Dataset", "SkyT": "DataArray Dataset", "T": "DataArray Dataset"}
+    bounds = {
+        "Cubes": "DataTree Dataset",
+        "XarrayT": "DataArray Dataset",
+        "SkyT": "DataArray Dataset",
+        "T": "DataArray Dataset",
+    }
     assert kind in bounds.get(str(first.annotation), str(first.annotation)), (name, first.annotation)
 
 

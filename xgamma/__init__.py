@@ -51,11 +51,11 @@ if TYPE_CHECKING:
         point_to_point_variance,
         variability_test,
     )
-    from xgamma.fit.files import read_datasets, write_datasets
-    from xgamma.fit.fit import fit
-    from xgamma.fit.predict import npred, npred_background, npred_signal
-    from xgamma.fit.result import FitResult
-    from xgamma.fit.tree import flux_pred
+    from xgamma.fitting.files import read_datasets, write_datasets
+    from xgamma.fitting.fit import fit
+    from xgamma.fitting.predict import npred, npred_background, npred_signal
+    from xgamma.fitting.result import FitResult
+    from xgamma.fitting.tree import flux_pred
     from xgamma.io.cube import open_cube, write_cube
     from xgamma.io.describe import describe
     from xgamma.io.fits_map import read_map
@@ -170,7 +170,7 @@ _NAMES = {
     "ExpCutoffPowerLawNormSpectralModel": "models.norm",
     "ExpCutoffPowerLawSpectralModel": "models.cutoff",
     "ExpDecayTemporalModel": "models.temporal_shapes",
-    "FitResult": "fit.result",
+    "FitResult": "fitting.result",
     "FoVBackground": "background.fov",
     "FoVBackgroundModel": "models.background_model",
     "GaussianPrior": "models.prior",
@@ -243,17 +243,17 @@ _NAMES = {
     "excess_map": "estimators.excess",
     "expected_spectrum": "estimators.sensitivity",
     "find_peaks": "estimators.peaks",
-    "fit": "fit.fit",
+    "fit": "fitting.fit",
     "flux_points": "estimators.flux_points",
-    "flux_pred": "fit.tree",
+    "flux_pred": "fitting.tree",
     "flux_profile": "estimators.profile",
     "fov_background": "background.fov",
     "fractional_variance": "estimators.variability",
     "info": "reduction.info",
     "light_curve": "estimators.light_curve",
-    "npred": "fit.predict",
-    "npred_background": "fit.predict",
-    "npred_signal": "fit.predict",
+    "npred": "fitting.predict",
+    "npred_background": "fitting.predict",
+    "npred_signal": "fitting.predict",
     "open_cube": "io.cube",
     "open_store": "dl3.store",
     "plan_survey": "reduction.plan",
@@ -275,7 +275,7 @@ _NAMES = {
     "plot_strip": "plot.strip",
     "point_to_point_variance": "estimators.variability",
     "read_config": "analysis.config",
-    "read_datasets": "fit.files",
+    "read_datasets": "fitting.files",
     "read_flux_points": "io.flux_tables",
     "read_irf": "irf.read",
     "read_map": "io.fits_map",
@@ -311,7 +311,7 @@ _NAMES = {
     "ts_map": "estimators.ts_map",
     "variability_test": "estimators.variability",
     "write_cube": "io.cube",
-    "write_datasets": "fit.files",
+    "write_datasets": "fitting.files",
     "write_map": "io.fits_write",
     "write_survey": "reduction.production",
 }

@@ -82,10 +82,10 @@ class GammaDataset(_Accessor):
     ring_background = Function("background.ring:ring_background")
     adaptive_ring_background = Function("background.ring:adaptive_ring_background")
     # models
-    fit = Function("fit.fit:fit")
-    npred = Function("fit.predict:npred")
-    npred_signal = Function("fit.predict:npred_signal")
-    npred_background = Function("fit.predict:npred_background")
+    fit = Function("fitting.fit:fit")
+    npred = Function("fitting.predict:npred")
+    npred_signal = Function("fitting.predict:npred_signal")
+    npred_background = Function("fitting.predict:npred_background")
     # estimators
     excess_map = Function("estimators.excess:excess_map")
     flux_points = Function("estimators.flux_points:flux_points")
@@ -124,8 +124,8 @@ class GammaDataTree:
     def __init__(self, obj: Any) -> None:
         self._obj = obj
 
-    info = Function("fit.tree:info_tree")
-    fit = Function("fit.fit:fit")
-    npred = Function("fit.tree:npred_tree")
+    info = Function("fitting.tree:info_tree")
+    fit = Function("fitting.fit:fit")
+    npred = Function("fitting.tree:npred_tree")
     flux_points = Function("estimators.flux_points:flux_points")
-    write = Function("fit.files:write_datasets")
+    write = Function("fitting.files:write_datasets")

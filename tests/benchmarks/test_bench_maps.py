@@ -1,4 +1,4 @@
-"""Three CTA runs on the Galactic centre beside gammapy: reduction with field-of-view background, fits of image and cube.
+"""Three CTA runs on the Galactic centre beside gammapy: reduction with field-of-view background, fits of maps.
 
 Run with ``XGAMMA_GAMMAPY_PYTHON=/path/to/python pytest tests/benchmarks/test_bench_maps.py -s``, the interpreter of
 an environment with gammapy 2.1. Each program runs in a process of its own, and loads its libraries before the clock.

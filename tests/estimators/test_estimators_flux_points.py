@@ -11,7 +11,7 @@ from scipy.optimize import brentq, minimize_scalar
 
 import xgamma as xg
 from xgamma.coords.bins import rename_axis
-from xgamma.fit.compile import compile_likelihood
+from xgamma.fitting.compile import compile_likelihood
 
 ALL = "all"
 

@@ -30,8 +30,8 @@ from xgamma.coords.sky import has_sky
 from xgamma.dl3.store import Observations, open_store
 from xgamma.estimators.excess import excess_map
 from xgamma.estimators.flux_points import flux_points
-from xgamma.fit.fit import fit
-from xgamma.fit.result import FitResult
+from xgamma.fitting.fit import fit
+from xgamma.fitting.result import FitResult
 from xgamma.io.fits_file import expand_path
 from xgamma.models.models import Models, as_models
 from xgamma.models.sky_model import Model

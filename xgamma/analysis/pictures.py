@@ -13,7 +13,7 @@ from xgamma.coords.sky import grid_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from xgamma.fit.result import FitResult
+    from xgamma.fitting.result import FitResult
 
 __all__ = ["draw_distribution", "draw_maps", "draw_residuals", "draw_sed", "draw_spectrum"]
 

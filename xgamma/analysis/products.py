@@ -22,7 +22,7 @@ from xgamma.analysis.scheduler import scheduled
 from xgamma.analysis.schema import to_mapping
 from xgamma.estimators.files import to_fits as fits_of_points
 from xgamma.estimators.residuals import residuals
-from xgamma.fit.result import FitResult
+from xgamma.fitting.result import FitResult
 from xgamma.io.atomic import atomic_path, check_target, remove
 from xgamma.io.cube import open_cube, to_zarr
 from xgamma.io.fits_file import expand_path

@@ -19,7 +19,7 @@ from xgamma.coords.bins import axis_of
 from xgamma.coords.regions import as_regions, to_ds9
 from xgamma.coords.sky import grid_of, has_sky
 from xgamma.coords.units import canonical_attrs
-from xgamma.fit.predict import npred_signal
+from xgamma.fitting.predict import npred_signal
 from xgamma.models.spectral_model import SpectralModel
 from xgamma.reduction.run_norm import PreparedNorm
 

@@ -13,7 +13,7 @@ from astropy.table import Table
 from xgamma.estimators.peaks import find_peaks
 from xgamma.estimators.sed import to_sed_type
 from xgamma.estimators.ts_map import ts_map
-from xgamma.fit.cubes import Cubes
+from xgamma.fitting.cubes import Cubes
 
 __all__ = ["source_catalogue"]
 

@@ -14,10 +14,10 @@ from xgamma.coords.units import canonical_attrs, to_value
 from xgamma.estimators.norm_points import Bands, NormSettings, dataset_names, solve_bands, variable_dims
 from xgamma.estimators.reoptimize import reoptimized_points
 from xgamma.estimators.sed import flag_upper_limits, reference_fluxes
-from xgamma.fit.compile import stat_name
-from xgamma.fit.cubes import Spectra, named_cubes, spectra_of
-from xgamma.fit.map_cubes import Maps, is_map, maps_of
-from xgamma.fit.predict import npred, npred_signal
+from xgamma.fitting.compile import stat_name
+from xgamma.fitting.cubes import Spectra, named_cubes, spectra_of
+from xgamma.fitting.map_cubes import Maps, is_map, maps_of
+from xgamma.fitting.predict import npred, npred_signal
 from xgamma.io.flux_layout import flux_attrs
 from xgamma.io.provenance import provenance
 from xgamma.models.models import Models, as_models

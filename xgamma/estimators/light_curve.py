@@ -15,7 +15,7 @@ from xgamma.coords.units import to_value
 from xgamma.dl3.observation import Observation
 from xgamma.dl3.times import time_intervals as parse_intervals
 from xgamma.estimators.flux_points import flux_points
-from xgamma.fit.cubes import Cubes, named_cubes
+from xgamma.fitting.cubes import Cubes, named_cubes
 from xgamma.models.models import Models, as_models
 from xgamma.reduction.stack import stack as stack_runs
 

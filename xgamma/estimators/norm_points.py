@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xgamma.fit.cubes import Spectra
+from xgamma.fitting.cubes import Spectra
 from xgamma.kernels.norm_fit import fit_norm
 from xgamma.kernels.norm_limits import norm_sensitivity, scan_norm
 from xgamma.kernels.norm_problem import NormProblem, cash_problem, join_problems, norm_predictions, wstat_problem

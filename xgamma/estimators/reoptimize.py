@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 
 from xgamma.estimators.norm_points import NormSettings, dataset_names, estimate, variable_dims
-from xgamma.fit.compile import compile_likelihood
-from xgamma.fit.cubes import Spectra
-from xgamma.fit.fit import fit
-from xgamma.fit.predict import npred, npred_signal
-from xgamma.fit.result import FitResult
+from xgamma.fitting.compile import compile_likelihood
+from xgamma.fitting.cubes import Spectra
+from xgamma.fitting.fit import fit
+from xgamma.fitting.predict import npred, npred_signal
+from xgamma.fitting.result import FitResult
 from xgamma.kernels.norm_fit import fit_norm
 from xgamma.kernels.norm_limits import norm_sensitivity
 from xgamma.kernels.norm_problem import NormProblem, cash_problem, join_problems, norm_predictions, wstat_problem

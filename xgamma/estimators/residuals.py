@@ -106,6 +106,6 @@ def _prediction(cube: xr.Dataset, npred: Any) -> xr.DataArray:
         return cube["background"]
     if isinstance(npred, xr.DataArray):
         return npred
-    from xgamma.fit.predict import npred as predict
+    from xgamma.fitting.predict import npred as predict
 
     return predict(cube, npred)

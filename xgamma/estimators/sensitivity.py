@@ -13,7 +13,7 @@ from astropy.io import fits
 from xgamma.coords.bins import axis_of
 from xgamma.coords.energy_groups import energy_groups, sum_groups
 from xgamma.coords.units import canonical_attrs, to_value
-from xgamma.fit.predict import npred_signal
+from xgamma.fitting.predict import npred_signal
 from xgamma.io.fits_file import expand_path
 from xgamma.io.flux_layout import flux_attrs
 from xgamma.irf.evaluate import background_rate, edisp_kernel, effective_area

@@ -21,7 +21,7 @@ from xgamma.estimators.sed import reference_fluxes
 from xgamma.estimators.ts_inputs import checked_mask, cube_arrays, cube_settings, map_zones
 from xgamma.estimators.ts_planes import MapSettings, Ranges, Zones, ts_of_window
 from xgamma.estimators.ts_source import OVERSAMPLING, Source, source_of
-from xgamma.fit.cubes import Cubes, named_cubes
+from xgamma.fitting.cubes import Cubes, named_cubes
 from xgamma.io.flux_layout import flux_attrs
 from xgamma.kernels.ts_fit import TSSettings
 
@@ -209,7 +209,7 @@ def _checked(cubes: Any, models: Any) -> dict[str, xr.Dataset]:
         grid = grid_of(cube)
     if models is None:
         return named
-    from xgamma.fit.predict import npred_signal
+    from xgamma.fitting.predict import npred_signal
 
     return {n: c.assign(background=c["background"] + npred_signal(c, models, name=n)) for n, c in named.items()}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from xgamma.coords.units import canonical_attrs

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from xgamma.fit.result import FitResult
+from xgamma.fitting.result import FitResult
 from xgamma.models.parameter import Parameter
 from xgamma.plot.style import LINES, axis_label
 

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from xgamma.coords.sky import grid_of
 from xgamma.coords.units import to_value
-from xgamma.fit.result import FitResult
+from xgamma.fitting.result import FitResult
 from xgamma.models.models import Models
 from xgamma.models.sky_model import Model
 from xgamma.models.spatial_model import CenteredModel, SpatialModel

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from xgamma.coords.bins import bin_edges
-from xgamma.fit.predict import npred, npred_signal
+from xgamma.fitting.predict import npred, npred_signal
 from xgamma.kernels.limits import cash_errors, wstat_errors
 from xgamma.kernels.stats import cash_excess, wstat_excess
 from xgamma.models.models import as_models

@@ -1,6 +1,6 @@
 """How often intervals of fits and flux points hold the truth, on simulated spectra: a table.
 
-Run from the top of the repository with ``PYTHONPATH=tests/fit python tests/benchmarks/works/coverage.py 2000``.
+Run from the top of the repository with ``PYTHONPATH=tests/fitting python tests/benchmarks/works/coverage.py 2000``.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Pulls of fits of simulated maps, two sources on a background: a table.
 
-Run from the top of the repository with ``PYTHONPATH=tests/fit python tests/benchmarks/works/map_pulls.py 200``.
+Run from the top of the repository with ``PYTHONPATH=tests/fitting python tests/benchmarks/works/map_pulls.py 200``.
 """
 
 import sys

@@ -12,7 +12,7 @@ from peak import peak_mib
 import xgamma as xg
 
 #: Libraries that are loaded before the clock starts, on both sides.
-for name in ("distributed", "iminuit", "regions", "scipy.optimize", "scipy.stats", "xgamma.fit.fit"):
+for name in ("distributed", "iminuit", "regions", "scipy.optimize", "scipy.stats", "xgamma.fitting.fit"):
     importlib.import_module(name)
 for name in ("Analysis", "FoVBackgroundModel", "PointSpatialModel", "SkyModel", "PowerLaw2SpectralModel", "reduce"):
     getattr(xg, name)

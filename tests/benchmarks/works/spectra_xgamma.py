@@ -14,7 +14,7 @@ from astropy.coordinates import SkyCoord
 import xgamma as xg
 
 #: Libraries that are loaded before the clock starts, on both sides.
-for name in ("distributed", "iminuit", "regions", "scipy.optimize", "scipy.stats", "xgamma.fit.fit"):
+for name in ("distributed", "iminuit", "regions", "scipy.optimize", "scipy.stats", "xgamma.fitting.fit"):
     importlib.import_module(name)
 for name in ("reduce", "flux_points", "SkyModel", "ExpCutoffPowerLawSpectralModel", "ReflectedRegions"):
     getattr(xg, name)

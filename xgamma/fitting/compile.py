@@ -1,0 +1,389 @@
+"""From cubes and models to a likelihood of plain arrays."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import astropy.units as u
+import numpy as np
+import xarray as xr
+from dask.base import compute
+from numpy.typing import NDArray
+
+from xgamma.coords.units import to_unit
+from xgamma.fitting.cubes import Cubes, Spectra, match_models, named_cubes, spectra_of
+from xgamma.fitting.dataset import BinnedDataset, Likelihood, PriorTerm, SpectralContribution
+from xgamma.fitting.flux import SpectralFlux
+from xgamma.fitting.likelihood import CashStatistic, ChiSquare, Statistic, WStatistic
+from xgamma.fitting.map_compile import compile_map
+from xgamma.fitting.map_cubes import Maps, check_map_models, is_map, maps_of, response_arrays
+from xgamma.fitting.points import POINT_STATISTICS, compile_points, is_points, point_stat_name, points_of
+from xgamma.fitting.response import Response, response
+from xgamma.models.models import as_models
+from xgamma.models.parameter import Parameters
+from xgamma.models.sky_model import Model, SkyModel
+
+__all__ = ["StatName", "compile_likelihood", "stat_name"]
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+StatName = Literal["cash", "cstat", "wstat", "chi2", "distrib", "profile"]
+
+#: Variables of each statistic; those in brackets may be missing.
+NEEDED: dict[str, tuple[str, ...]] = {
+    "cash": ("counts", "(background)"),
+    "cstat": ("counts", "(background)"),
+    "wstat": ("counts", "counts_off", "acceptance", "acceptance_off"),
+    "chi2": ("counts", "(background)", "(counts_error)", "(counts_off)", "(acceptance)", "(acceptance_off)"),
+}
+#: Variables that choose bins, or weigh them.
+MASKS = ("mask_safe", "mask_fit", "weights")
+#: Variables that are responses of maps.
+RESPONSES = ("exposure", "psf", "edisp", "irf_exposure", "psf_exposure")
+
+
+def stat_name(cube: xr.Dataset, stat: str | None = None) -> str:
+    """Return which statistic a cube is fitted with.
+
+    Parameters
+    ----------
+    cube
+        Cube, or flux points.
+    stat
+        ``"cash"``, ``"cstat"``, ``"wstat"`` or ``"chi2"``; by default wstat where there are off counts, chi2 where
+        there is ``counts_error``, else cash. For flux points see `xgamma.fitting.points.point_stat_name`.
+
+    Examples
+    --------
+    >>> stat_name(xr.Dataset({"counts": 1.0, "counts_off": 3.0}))
+    'wstat'
+    """
+    if is_points(cube):
+        return point_stat_name(cube, stat)
+    if stat is None:
+        return "wstat" if "counts_off" in cube else "chi2" if "counts_error" in cube else "cash"
+    if stat not in NEEDED:
+        known = f"must be one of {list(NEEDED)}"
+        msg = f"stat={stat!r} {f'is for flux points; that of cubes {known}' if stat in POINT_STATISTICS else known}"
+        raise ValueError(msg)
+    if stat in ("cash", "cstat") and "counts_off" in cube and "background" not in cube:
+        msg = (
+            f"stat={stat!r} takes the background as known, and a cube with off counts has no 'background'; take 'wstat'"
+        )
+        raise ValueError(msg)
+    return stat
+
+
+def compile_likelihood(
+    cubes: Cubes, models: Model | Iterable[Model], stat: StatName | Mapping[str, StatName] | None = None
+) -> Likelihood:
+    """Prepare the likelihood of models for cubes of spectra and maps, and for flux points.
+
+    Parameters
+    ----------
+    cubes
+        A cube or flux points; several as a mapping, a list or a DataTree. Lazy ones are computed once, all together,
+        and only what the likelihood needs of them.
+    models
+        Models, or one.
+    stat
+        Fit statistic for all datasets, or a mapping from the names of some; by default that of each one's content
+        (see `stat_name`).
+
+    Returns
+    -------
+    Likelihood
+        A function of the values of ``models.parameters``, in their units.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a cube lacks what the statistic needs, holds NaN inside its masks, has no exposure, or no bin of any cube is
+        inside its masks; if a model is not one for spectra.
+
+    Notes
+    -----
+    Bins inside ``mask_safe`` and ``mask_fit`` take part. Masks that are not bool, and a variable ``weights``, are
+    factors on the statistic of each bin. A spectrum integrated over the bins of true energy is multiplied by the
+    exposure and the energy dispersion; without energy dispersion, energies count as exact. A source with a position is
+    taken to lie inside the region with all of its flux: how much of it the region contains is part of the exposure.
+    On maps the flux is multiplied by the integral of the model over the pixels, and convolved with the point spread
+    function; see `xgamma.fitting.predict_map`. Each run of a map is a dataset of its own.
+
+    Examples
+    --------
+    >>> from xgamma.coords.bins import energy_axis, rename_axis
+    >>> from xgamma.models.power_law import PowerLawSpectralModel
+    >>> energy = energy_axis("1 TeV", "10 TeV", nbin=1)
+    >>> cube = xr.Dataset(coords={**energy.coords, **rename_axis(energy, "energy_true").coords})
+    >>> cube["counts"] = "energy", [7.0]
+    >>> cube["exposure"] = "energy_true", [1e13], {"units": "cm2 s"}
+    >>> source = SkyModel(PowerLawSpectralModel(index=2, amplitude="1e-12 cm-2 s-1 TeV-1"))
+    >>> likelihood = compile_likelihood(cube, source)
+    >>> likelihood.datasets[0].npred(source.parameters.values)
+    array([9.])
+    """
+    chosen = as_models(models)
+    named = named_cubes(cubes)
+    alone = len(named) == 1
+    parts: dict[str, Spectra] = {n: _part(n, c, alone) for n, c in named.items()}
+    maps = [s for s in parts.values() if isinstance(s, Maps)]
+    sources = match_models(chosen, [s for s in parts.values() if not isinstance(s, Maps)], maps)
+    check_map_models(chosen, maps)
+    names = _stat_names(named, stat)
+    cubes_of = {n: s for n, s in parts.items() if not is_points(s.cube)}
+    loaded = dict(zip(cubes_of, _load(list(cubes_of.values()), [names[n] for n in cubes_of]), strict=True))
+    fluxes: dict[Any, SpectralFlux] = {}
+    parameters = chosen.parameters
+    datasets: list[BinnedDataset] = []
+    for name, s in parts.items():
+        if name not in cubes_of:
+            datasets.append(compile_points(s, sources, parameters, names[name]))
+        elif isinstance(s, Maps):
+            responses = {n: v for n, v in loaded[name].items() if n in RESPONSES}
+            values = {n: v for n, v in loaded[name].items() if n not in RESPONSES}
+            statistic = partial(_map_statistic, names[name])
+            datasets += compile_map(s, chosen, parameters, values, responses, statistic)
+        else:
+            datasets.append(_compile(_Loaded(s, names[name], loaded[name]), sources, parameters, fluxes))
+    _check_bins(datasets)
+    return Likelihood(tuple(datasets), prior_terms(chosen.parameters))
+
+
+def _part(name: str, cube: xr.Dataset, alone: bool) -> Spectra:
+    if is_points(cube):
+        return points_of(name, cube, alone)
+    return maps_of(name, cube, alone) if is_map(cube) else spectra_of(name, cube, alone)
+
+
+def _stat_names(named: Mapping[str, xr.Dataset], stat: StatName | Mapping[str, StatName] | None) -> dict[str, str]:
+    """Statistic of each dataset."""
+    if stat is None or isinstance(stat, str):
+        return {n: stat_name(c, stat) for n, c in named.items()}
+    unknown = [n for n in stat if n not in named]
+    if unknown:
+        msg = f"stat names {unknown}, which are none of the datasets {list(named)}"
+        raise ValueError(msg)
+    return {n: stat_name(c, stat.get(n)) for n, c in named.items()}
+
+
+def _map_statistic(name: str, s: Maps, values: Mapping[str, FloatArray]) -> tuple[BoolArray, Statistic]:
+    return _statistic(_Loaded(s, name, values))
+
+
+def prior_terms(parameters: Parameters) -> tuple[PriorTerm, ...]:
+    """Return the priors of the free parameters."""
+    terms = []
+    for place, parameter in enumerate(parameters):
+        if parameter.prior is not None and not parameter.frozen:
+            prior = parameter.prior.bound(parameter.unit, parameters.names[place])
+            terms.append(PriorTerm(place, prior, float(u.Unit(parameter.unit).to(prior.unit or ""))))
+    return tuple(terms)
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """A cube in memory: arrays with dims (*lead, energy), (*lead, energy_true), (*lead, energy_true, energy)."""
+
+    spectra: Spectra
+    stat: str
+    values: Mapping[str, FloatArray]
+
+
+def _load(spectra: Sequence[Spectra], names: list[str]) -> list[dict[str, FloatArray]]:
+    """Compute what the likelihood needs of all cubes, together."""
+    lazy: list[dict[str, Any]] = []
+    for s, name in zip(spectra, names, strict=True):
+        wanted = {n.strip("()"): not n.startswith("(") for n in NEEDED[name]}
+        missing = [n for n, needed in wanted.items() if needed and n not in s.cube]
+        if missing:
+            msg = f"{name} of {s.name!r} needs {missing}, which the cube lacks"
+            raise ValueError(msg)
+        if isinstance(s, Maps):
+            on_map = dict.fromkeys((*wanted, *MASKS), ("energy", "y", "x"))
+            own = {n: _aligned(s, n, dims).data for n, dims in on_map.items() if n in s.cube}
+            lazy.append(own | {n: v.data for n, v in response_arrays(s).items()})
+            continue
+        core = dict.fromkeys((*wanted, *MASKS), ("energy",)) | {
+            "exposure": ("energy_true",), "edisp": ("energy_true", "energy")}  # fmt: skip
+        lazy.append({n: _aligned(s, n, dims).data for n, dims in core.items() if n in s.cube})
+    computed: tuple[list[dict[str, Any]]] = compute(lazy)
+    return [{n: np.asarray(v) for n, v in values.items()} for values in computed[0]]
+
+
+def _aligned(s: Spectra, name: str, core: tuple[str, ...]) -> xr.Variable:
+    """Return a variable with dims (*lead, *core), of size 1 where it does not have them."""
+    array = to_unit(s.cube[name], "cm2 s") if name == "exposure" else s.cube[name]
+    dims = (*s.lead, *core)
+    odd = [str(d) for d in array.dims if d not in dims]
+    if odd:
+        msg = f"{name!r} of {s.name!r} has dim {odd[0]!r}, which its counts with dims {(*s.lead, 'energy')} do not have"
+        raise ValueError(msg)
+    return array.variable.set_dims({d: array.sizes.get(d, 1) for d in dims}).transpose(*dims)
+
+
+def _compile(
+    loaded: _Loaded, models: list[SkyModel], parameters: Parameters, fluxes: dict[Any, SpectralFlux]
+) -> BinnedDataset:
+    s = loaded.spectra
+    kept, statistic = _statistic(loaded)
+    part = np.repeat(np.arange(len(s.labels)), kept.reshape(len(s.labels), -1).sum(axis=1))
+    responses: dict[Any, Response] = {}
+    contributions = []
+    for model in models:
+        rows = s.rows(model)
+        if not rows.any() or not kept.any():
+            continue
+        key = (model.apply_irf["exposure"], model.apply_irf["edisp"], rows.tobytes())
+        if key not in responses:
+            responses[key] = _response(loaded, kept, model, rows)
+        folding = responses[key]
+        # spectra with the same energies share the flux of a model
+        where = (id(model.spectral), folding.low.tobytes(), folding.high.tobytes())
+        if where not in fluxes:
+            fluxes[where] = SpectralFlux(model.spectral, parameters, folding.low, folding.high)
+        contributions.append(SpectralContribution(model.name, fluxes[where], folding.matrix))
+    return BinnedDataset(s.name, s.labels, part, statistic, tuple(contributions), kept)
+
+
+def _response(loaded: _Loaded, kept: BoolArray, model: SkyModel, rows: BoolArray) -> Response:
+    s, values = loaded.spectra, loaded.values
+    exposure = np.ones(s.axes.true_low.size)
+    if model.apply_irf["exposure"]:
+        if "exposure" not in values:
+            msg = f"{s.name!r} has no 'exposure', which model {model.name!r} needs"
+            raise ValueError(msg)
+        exposure = values["exposure"]
+    edisp = values.get("edisp") if model.apply_irf["edisp"] else None
+    if edisp is None:
+        _check_coverage(s, kept)
+    chosen = None if rows.all() else rows
+    result = response(s.axes, kept, exposure, edisp, chosen)
+    if np.isnan(result.matrix).any():
+        culprits = [n for n in ("exposure", "edisp") if n in values and np.isnan(values[n]).any()]
+        msg = f"{' and '.join(culprits)} of {s.name!r} hold NaN where bins take part; set them to 0, or mask the bins"
+        raise ValueError(msg)
+    _check_exposure(s, kept & rows[..., None], kept, result)
+    return result
+
+
+def _check_coverage(s: Spectra, kept: BoolArray) -> None:
+    """Without energy dispersion, all measured energies must have a true one."""
+    used = kept.reshape(-1, kept.shape[-1]).any(axis=0)
+    low, high = s.axes.low[used].min(), s.axes.high[used].max()
+    least, most = s.axes.true_low.min(), s.axes.true_high.max()
+    if low < least * (1 - 1e-9) or high > most * (1 + 1e-9):
+        msg = (
+            f"without energy dispersion, energy_true of {s.name!r} must cover the bins that are fitted: it reaches "
+            f"from {least:g} to {most:g} TeV, they from {low:g} to {high:g} TeV"
+        )
+        raise ValueError(msg)
+
+
+def _check_exposure(s: Spectra, wanted: BoolArray, kept: BoolArray, folding: Response) -> None:
+    """Complain of spectra whose bins see nothing."""
+    seen = np.zeros(kept.shape, bool)
+    seen[kept] = np.any(folding.matrix != 0, axis=1)
+    has, sees = (m.reshape(len(s.labels), -1).any(axis=1) for m in (wanted, seen))
+    blind = [s.labels[i] for i in np.flatnonzero(has & ~sees)]
+    if blind and len(blind) == int(has.sum()):
+        msg = f"the exposure of {s.name!r} is zero in all bins that are fitted: no model can be told there"
+        raise ValueError(msg)
+    if blind:
+        warnings.warn(f"the exposure of {blind} is zero in all bins that are fitted", UserWarning, stacklevel=2)
+
+
+def _statistic(loaded: _Loaded) -> tuple[BoolArray, Statistic]:
+    """Bins that take part, and their statistic."""
+    values, s = loaded.values, loaded.spectra
+    shape = (*s.shape, *s.bins)
+    kept, weights = _kept(loaded, shape)
+    wide = {
+        n: np.asarray(np.broadcast_to(v, shape), float)
+        for n, v in values.items()
+        if n not in (*MASKS, "exposure", "edisp")
+    }
+    on_off = loaded.stat == "wstat" or (loaded.stat == "chi2" and "counts_off" in wide)
+    if on_off:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            alpha = wide.pop("acceptance") / wide.pop("acceptance_off")
+        usable = np.isfinite(alpha) & (alpha > 0)
+        kept = _drop(s, kept, usable, "have no off exposure (acceptance or acceptance_off is zero or missing)")
+        wide["alpha"] = np.where(usable, alpha, 1.0)
+    bins = {n: v[kept] for n, v in wide.items()}
+    for name, array in bins.items():
+        bad = int(np.count_nonzero(~np.isfinite(array)))
+        if bad:
+            msg = f"{name!r} of {s.name!r} is not finite in {bad} of the {array.size} bins inside the masks; mask them"
+            raise ValueError(msg)
+        if name in ("counts", "counts_off") and loaded.stat != "chi2" and array.min(initial=0.0) < 0:
+            msg = f"{name!r} of {s.name!r} are negative in some bins; {loaded.stat} needs counts (chi2 takes any value)"
+            raise ValueError(msg)
+    if loaded.stat == "chi2":
+        return _chi_square(loaded, kept, bins, weights)
+    weight = None if weights is None else weights[kept]
+    if loaded.stat == "wstat":
+        return kept, WStatistic(bins["counts"], bins["counts_off"], bins["alpha"], weight)
+    known = bins.get("background", np.zeros(bins["counts"].shape))
+    return kept, CashStatistic(bins["counts"], known, weight, with_constants=loaded.stat == "cstat")
+
+
+def _chi_square(
+    loaded: _Loaded, kept: BoolArray, bins: dict[str, FloatArray], weights: FloatArray | None
+) -> tuple[BoolArray, Statistic]:
+    """Gaussian errors: those of the cube, or the square roots of the counts."""
+    counts, known = bins["counts"], bins.get("background", np.zeros(bins["counts"].shape))
+    if "alpha" in bins:
+        known = bins["alpha"] * bins["counts_off"]
+    if "counts_error" in bins:
+        errors = bins["counts_error"]
+    elif "alpha" in bins:
+        errors = np.sqrt(counts + bins["alpha"] ** 2 * bins["counts_off"])
+    else:
+        errors = np.sqrt(counts)
+    inside = kept.copy()
+    inside[kept] = errors > 0
+    _drop(loaded.spectra, kept, inside, "have no error, being empty; chi2 is biased there, prefer cash or wstat")
+    good = errors > 0
+    weight = None if weights is None else weights[inside]
+    return inside, ChiSquare(counts[good], errors[good], known[good], weight)
+
+
+def _kept(loaded: _Loaded, shape: tuple[int, ...]) -> tuple[BoolArray, FloatArray | None]:
+    """Bins inside the masks, and their weights where masks are not bool."""
+    kept, weights = np.ones(shape, bool), None
+    for name in MASKS:
+        if name not in loaded.values:
+            continue
+        mask = np.broadcast_to(loaded.values[name], shape)
+        if mask.dtype != bool:
+            if not np.all(np.isfinite(mask)) or mask.min(initial=0) < 0:
+                msg = f"{name!r} of {loaded.spectra.name!r} must be bool, or weights that are finite and not negative"
+                raise ValueError(msg)
+            weights = mask.astype(float) if weights is None else weights * mask
+        kept &= mask != 0
+    return kept, weights
+
+
+def _drop(s: Spectra, kept: BoolArray, usable: BoolArray, why: str) -> BoolArray:
+    """Leave bins out, and say so."""
+    lost = kept & ~usable
+    if lost.any():
+        labels = [s.labels[i] for i in np.flatnonzero(lost.reshape(len(s.labels), -1).any(axis=1))]
+        warnings.warn(f"{int(lost.sum())} bins of {labels} {why}; they are left out", UserWarning, stacklevel=2)
+    return kept & usable
+
+
+def _check_bins(datasets: list[BinnedDataset]) -> None:
+    """Complain of datasets without bins."""
+    numbers = [np.bincount(d.part, minlength=len(d.labels)) for d in datasets]
+    empty = [d.labels[i] for d, number in zip(datasets, numbers, strict=True) for i in np.flatnonzero(number == 0)]
+    if not sum(d.n_bins for d in datasets):
+        msg = f"no bin of {empty} is inside mask_safe and mask_fit: there is nothing to fit"
+        raise ValueError(msg)
+    if empty:
+        warnings.warn(f"no bin of {empty} is inside the masks; they take no part", UserWarning, stacklevel=2)

@@ -1,0 +1,338 @@
+"""Extended sources on maps: models integrated over pixels, times the exposure, convolved with the PSF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xgamma.coords.sky import SkyGrid
+from xgamma.fitting.flux import SpectralFlux
+from xgamma.fitting.map_irf import EnergyFolding, MapResponse, pixel_of
+from xgamma.fitting.map_point import REMEMBERED, KeptBins, MapContribution, SpatialValues
+from xgamma.fitting.psf_kernel import Convolution, finer_grid, psf_kernel
+from xgamma.kernels.sphere import from_vectors, separation
+from xgamma.models.spatial_geometry import axes_at
+from xgamma.models.spatial_model import SpatialModel
+from xgamma.models.spatial_pixels import spatial_integral
+from xgamma.models.spatial_sky import SkyPixels
+
+__all__ = ["ExtendedContribution"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+#: Part of its radius, and pixels, by which a model may move or grow before its window is made anew.
+ROOM, ROOM_PIXELS = 0.25, 4.0
+#: Pixels are divided until they are no larger than so many of the model's own bins, at most into FINEST.
+BINS, FINEST = 3.0, 8
+#: Pixels beyond the reach of a point spread function: its kernel ends where a pixel does.
+MARGIN = 3
+#: Part of the bins beyond which a source counts as one that fills the map.
+DENSE = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """Part of the sky around a source, and what of the responses belongs to it.
+
+    Its pixels are those of the map divided by `factor`, and go on beyond the edge of the map.
+    """
+
+    pixels: SkyPixels
+    factor: int
+    #: Centre and radius in deg for which the window was made; None where it is the whole map.
+    center: FloatArray | None
+    radius: float
+    exposure: FloatArray
+    convolution: Convolution | None
+    #: Part of each flux in each measured bin, shape (k, energy).
+    matrix: FloatArray
+    #: Pixels of the window (in units of the map) that lie on the map: positions in the window, and bins.
+    rows: slice
+    columns: IntArray
+    inside: NDArray[np.bool_]
+    bins: IntArray
+
+    def fits(self, center: FloatArray | None, radius: float, factor: int) -> bool:
+        """Return whether a model still lies inside."""
+        if self.center is None or center is None:
+            return factor <= self.factor
+        moved = float(separation(center, self.center))
+        return moved + radius <= self.radius and factor <= self.factor
+
+
+class ExtendedContribution(MapContribution):
+    """An extended source folded through the responses at its centre.
+
+    Parameters
+    ----------
+    name
+        Name of the model.
+    flux
+        Flux in the bins of `folding`.
+    spatial
+        Shape on the sky.
+    response
+        Responses; without a point spread function there is no convolution.
+    folding
+        Energies.
+    kept
+        Bins that take part.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        flux: SpectralFlux,
+        spatial: SpatialValues,
+        response: MapResponse,
+        folding: EnergyFolding,
+        kept: KeptBins,
+    ) -> None:
+        self.name, self.flux, self.spatial = name, flux, spatial
+        self.response, self.folding, self.kept = response, folding, kept
+        self.places = np.unique(np.concatenate([flux.places, spatial.places]))
+        self._window: _Window | None = None
+        self._remember()
+
+    def _remember(self) -> None:
+        self._cube: Callable[..., tuple[_Window, FloatArray]] = lru_cache(maxsize=2)(self._convolved)
+        self._shape: Callable[..., tuple[_Window, FloatArray]] = lru_cache(maxsize=REMEMBERED)(self._integrated)
+        self._folded: Callable[..., tuple[IntArray, FloatArray]] = lru_cache(maxsize=REMEMBERED)(self._fold)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_cube", "_shape", "_folded")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._remember()
+
+    # ------------------------------------------------------------------ geometry
+    def _at(self, shape: tuple[float, ...]) -> _Window:
+        """Window of a model with some values."""
+        model = self.spatial.model
+        place, radius = model.center(*shape), float(model.evaluation_radius(*shape))
+        center = None if place is None else axes_at(*place, model.frame).center
+        factor = _factor(model, shape, max(self.response.grid.frame.binsize)) if self.response.psf else 1
+        if self._window is None or not self._window.fits(center, radius, factor):
+            self._window = self._make(center, radius, factor)
+            # once it filled the map it stays so
+            self.dense = self.dense or self._window.bins.size > DENSE * self.kept.size
+        return self._window
+
+    def _make(self, center: FloatArray | None, radius: float, factor: int) -> _Window:
+        response = self.response
+        size = max(response.grid.frame.binsize)
+        radius = (1.0 + ROOM) * radius + ROOM_PIXELS * size
+        vector = _middle(response.grid) if center is None else center
+        nodes = response.psf.nodes_at(vector) if response.psf is not None else None
+        reach = 0.0 if nodes is None else nodes.last
+        box = None
+        if center is not None and np.isfinite(radius):
+            lon, lat = from_vectors(center)
+            box = SkyPixels(response.grid).box(axes_at(float(lon), float(lat)), radius + reach)
+        grid, whole = _clipped(response.grid, box, reach)
+        fine = finer_grid(grid, factor)
+        convolution = None
+        if nodes is not None and response.psf is not None:
+            kernel = psf_kernel(response.psf, nodes, fine, vector)
+            convolution = Convolution(kernel, fine.shape)
+        exposure = response.exposure_on(grid)
+        if factor > 1:
+            exposure = exposure.repeat(factor, axis=1).repeat(factor, axis=2)
+        rows, columns, rows_of, columns_of = _overlap(grid, response.grid)
+        inside, bins = self.kept.select(rows_of[:, None], columns_of)
+        matrix = self.folding.matrix(response.edisp, vector, len(self.kept.index))
+        return _Window(
+            SkyPixels(fine), factor, None if whole else center, radius, exposure, convolution, matrix,
+            rows, columns, inside, bins
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------ predictions
+    def _energies(self) -> FloatArray | None:
+        axes = self.response.axes
+        return np.sqrt(axes.true_low * axes.true_high) if self.spatial.model.is_energy_dependent else None
+
+    def _integrated(self, *shape: float) -> tuple[_Window, FloatArray]:
+        """Integral of the model over the pixels of its window, shape (y, x), or (energy_true, y, x)."""
+        window = self._at(shape)
+        (y, x), part = spatial_integral(self.spatial.model, window.pixels, shape, self._energies())
+        result = np.zeros((*part.shape[:-2], *window.pixels.grid.shape))
+        result[..., y, x] = part
+        place = self.spatial.model.center(*shape)
+        if window.factor == FINEST and place is not None and result.ndim == 2:
+            grid = window.pixels.grid
+            result = centred(result, pixel_of(grid, axes_at(*place, self.spatial.model.frame).center), grid)
+        return window, result
+
+    def _convolved(self, *shape: float) -> tuple[_Window, FloatArray]:
+        """Exposure times model in each bin of true energy as the instrument sees it, shape (energy_true, pixels)."""
+        window, flux = self._shape(*shape)
+        cube = window.exposure * flux
+        if window.convolution is not None:
+            cube = window.convolution(cube)
+        return window, self._on_map(window, cube)
+
+    def _fold(self, shape: tuple[float, ...], key: tuple[float, ...]) -> tuple[IntArray, FloatArray]:
+        """Bins, and counts in them for a flux of scale 1."""
+        window, flux = self._shape(*shape)
+        weight = (self.flux.shape(*key)[:, None] * window.matrix).T
+        if self.spatial.frozen or window.convolution is None or not self.flux.fixed_shape:
+            window, cube = self._cube(*shape)
+            counts = np.einsum("ek,kp->ep", weight, self._of_fluxes(cube))
+        else:
+            # the spectrum stays as it is: energies are summed before they are convolved back
+            summed = np.zeros((window.exposure.shape[0], weight.shape[0]))
+            np.add.at(summed, self.folding.true, weight.T)
+            counts = window.convolution.summed(window.exposure * flux, summed.T)
+            counts = self._on_map(window, counts)
+        return window.bins, np.asarray(counts[window.inside.reshape(counts.shape)])
+
+    def _on_map(self, window: _Window, cube: FloatArray) -> FloatArray:
+        """Pixels of a window that lie on the map, shape (k, pixels)."""
+        part = window_sums(cube, window.factor)[:, window.rows]
+        first, number = (int(window.columns[0]), window.columns.size) if window.columns.size else (0, 0)
+        if number and int(window.columns[-1]) - first + 1 == number:
+            part = part[:, :, first : first + number]
+        else:
+            part = part[:, :, window.columns]
+        return np.ascontiguousarray(part).reshape(len(part), -1)
+
+    def _of_fluxes(self, cube: FloatArray) -> FloatArray:
+        """The planes of each of the fluxes, not copied where these are the bins of true energy."""
+        return cube if self.folding.measured is None else cube[self.folding.true]
+
+    def signal(self, values: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Return the bins that are filled, each once, and what is added to them."""
+        shape = self.spatial.of(values)
+        if not np.all(np.isfinite(shape)):
+            return np.zeros(1, np.intp), np.full(1, np.nan)
+        scale, key = self.flux.split(values)
+        bins, counts = self._folded(shape, key)
+        return bins, scale * counts
+
+    def add_gradient(self, total: FloatArray, slope: Any, values: FloatArray, steps: Mapping[int, float]) -> None:
+        """Add the sum over the bins of a slope times the derivatives of the prediction by the values with steps.
+
+        The slope goes back through energy dispersion and point spread function once; derivatives of the shape are then
+        differences of the model alone.
+        """
+        shape = self.spatial.of(values)
+        if not np.all(np.isfinite(shape)):
+            return
+        spatial = set(self.spatial.places.tolist()) & set(steps)
+        spectral = set(self.flux.places.tolist()) & set(steps)
+        window, _ = self._shape(*shape)
+        back = np.zeros(window.inside.shape)
+        back[window.inside] = slope[window.bins]
+        scale, key = self.flux.split(values)
+        if spectral:
+            window_of_cube, cube = self._cube(*shape)
+            if window_of_cube is window:
+                sums = self._of_fluxes(np.einsum("kp,ep->ke", cube, back.reshape(len(back), -1)))
+                self.flux.add_gradient(total, np.sum(sums * window.matrix, axis=1), values, steps)
+        if spatial:
+            weight = scale * self.flux.shape(*key)[:, None] * window.matrix
+            image = self._back(window, weight, back)
+            for place in spatial:
+                ends = []
+                for side in (steps[place], -steps[place]):
+                    moved = values.copy()
+                    moved[place] += side
+                    ends.append(self._integrated(*self.spatial.of(moved))[1])
+                if ends[0].shape == ends[1].shape == image.shape[-ends[0].ndim :]:
+                    total[place] += float(np.sum(image * (ends[0] - ends[1]))) / (2.0 * steps[place])
+
+    def _back(self, window: _Window, weight: FloatArray, back: FloatArray) -> FloatArray:
+        """What a unit of the model in each pixel adds to the sum of slope times counts, per energy if it has some."""
+        number = window.exposure.shape[0]
+        summed = np.zeros((number, weight.shape[1]))
+        np.add.at(summed, self.folding.true, weight)
+        f = window.factor
+        shape = window.exposure.shape[1] // f, window.exposure.shape[2] // f
+        spread = np.zeros((back.shape[0], *shape))
+        spread[:, window.rows.start : window.rows.stop, window.columns] = back
+        if f > 1:
+            spread = spread.repeat(f, axis=1).repeat(f, axis=2)
+        if window.convolution is not None:
+            result = window.convolution.transposed(spread, summed)
+        else:
+            result = np.tensordot(summed, spread, axes=1)
+        result *= window.exposure
+        return result if self.spatial.model.is_energy_dependent else result.sum(axis=0)
+
+
+def window_sums(cube: FloatArray, factor: int) -> FloatArray:
+    """Return sums over blocks of `factor` by `factor` pixels."""
+    if factor == 1:
+        return cube
+    number, ny, nx = cube.shape
+    return np.asarray(cube.reshape(number, ny // factor, factor, nx // factor, factor).sum(axis=(2, 4)))
+
+
+def centred(image: FloatArray, place: tuple[float, float], grid: SkyGrid) -> FloatArray:
+    """Return an image of a source smaller than its pixels with its centroid at a place, shared among neighbours.
+
+    Sources that reach the edge of the image, or whose centroid is not near the place, stay as they are.
+    """
+    total = image.sum()
+    edge = image[0].sum() + image[-1].sum() + image[:, 0].sum() + image[:, -1].sum()
+    if not total > 0 or edge > 0 or not np.all(np.isfinite(place)):
+        return image
+    for axis, (wanted, pixels) in enumerate(zip(place, (grid.y, grid.x), strict=True)):
+        numbers = np.asarray(pixels, float)
+        shift = wanted - float(image.sum(axis=1 - axis) @ numbers) / total
+        if abs(shift) > 1.0:
+            return image
+        image = (1.0 - abs(shift)) * image + abs(shift) * np.roll(image, int(np.sign(shift)), axis=axis)
+    return image
+
+
+def _factor(model: SpatialModel, shape: tuple[float, ...], size: float) -> int:
+    """Into how many parts along each side pixels are divided for the convolution."""
+    smallest = BINS * float(model.bin_size_min(*shape))
+    return FINEST if smallest * FINEST <= size else max(1, int(np.ceil(size / smallest - 1e-6)))
+
+
+def _middle(grid: SkyGrid) -> FloatArray:
+    lon, lat = grid.center
+    return np.asarray(grid.frame.icrs_vectors(lon, lat))
+
+
+def _clipped(grid: SkyGrid, box: Any, reach: float) -> tuple[SkyGrid, bool]:
+    """Pixels that a model reaches and that reach the map; and whether these are all."""
+    edge_y, edge_x = (int(np.ceil(reach / size)) + MARGIN for size in grid.frame.binsize)
+    period = grid.frame.period
+    if period is not None:
+        # lines of longitude close up towards the poles
+        lat = np.deg2rad(np.abs(_latitudes(grid)).max())
+        edge_x = min(int(np.ceil(edge_x / max(np.cos(lat), 0.05))), int(period) // 2)
+    y0, y1, x0, x1 = grid.y.start - edge_y, grid.y.stop + edge_y, grid.x.start - edge_x, grid.x.stop + edge_x
+    if box is not None:
+        y0, y1 = max(y0, int(np.floor(box.y[0])) - 1), min(y1, int(np.ceil(box.y[1])) + 2)
+        turns = SkyPixels(grid).turns(box) if period is not None else [0.0]
+        if len(turns) == 1:
+            low, high = box.x[0] + turns[0], box.x[1] + turns[0]
+            x0, x1 = max(x0, int(np.floor(low)) - 1), min(x1, int(np.ceil(high)) + 2)
+    return SkyGrid(grid.frame, range(y0, max(y1, y0)), range(x0, max(x1, x0))), box is None
+
+
+def _latitudes(grid: SkyGrid) -> FloatArray:
+    rows = [grid.y.start, 0.5 * (grid.y.start + grid.y.stop - 1), grid.y.stop - 1]
+    middle = 0.5 * (grid.x.start + grid.x.stop - 1)
+    return np.nan_to_num(grid.frame.pixel_to_sky(np.array(rows), np.full(3, middle))[1])
+
+
+def _overlap(window: SkyGrid, grid: SkyGrid) -> tuple[slice, IntArray, IntArray, IntArray]:
+    """Rows and columns of a window that lie on a map, and their array positions there."""
+    first = max(window.y.start, grid.y.start)
+    last = max(min(window.y.stop, grid.y.stop), first)
+    x = np.asarray(window.x) - grid.x.start
+    columns = np.flatnonzero((x >= 0) & (x < len(grid.x)))
+    rows = slice(first - window.y.start, last - window.y.start)
+    return rows, columns, np.arange(first, last) - grid.y.start, x[columns]

@@ -136,6 +136,7 @@ if TYPE_CHECKING:
     from xgamma.plot.fit import plot_contour, plot_profile
     from xgamma.plot.flux_profile import plot_flux_profile, plot_flux_profile_map
     from xgamma.plot.light_curve import plot_light_curve
+    from xgamma.plot.models import plot_sources, plot_spatial_model
     from xgamma.plot.peek_spectrum import plot_edisp_matrix, plot_exposure
     from xgamma.plot.sed import plot_sed, plot_spectral_model
     from xgamma.plot.sky import plot_map, plot_mask, plot_panels
@@ -270,6 +271,8 @@ _NAMES = {
     "plot_profile": "plot.fit",
     "plot_sed": "plot.sed",
     "plot_significance_distribution": "plot.distribution",
+    "plot_sources": "plot.models",
+    "plot_spatial_model": "plot.models",
     "plot_spectral_model": "plot.sed",
     "plot_spectrum": "plot.spectrum",
     "plot_strip": "plot.strip",
@@ -432,6 +435,8 @@ __all__ = [
     "plot_profile",
     "plot_sed",
     "plot_significance_distribution",
+    "plot_sources",
+    "plot_spatial_model",
     "plot_spectral_model",
     "plot_spectrum",
     "plot_strip",

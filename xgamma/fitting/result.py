@@ -151,13 +151,13 @@ class FitResult:
         lines = [f"  {key:22}: {text}" for key, text in self._head().items()]
         width = max(len(n) for n in self.problem.names)
         for name, p in zip(self.problem.names, self.free, strict=True):
-            lines.append(f"  {name:{max(width, 22)}}: {p.value:.5g} +- {p.error:.2g} {p.unit}".rstrip())
+            lines.append(f"  {name:{max(width, 22)}}: {_digits(p)} +- {p.error:.2g} {p.unit}".rstrip())
         return "\n".join(["FitResult", *lines])
 
     def _repr_html_(self) -> str:
         head = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in self._head().items())
         rows = "".join(
-            f"<tr><td>{escape(n)}</td><td>{p.value:.5g}</td><td>{p.error:.2g}</td><td>{escape(p.unit)}</td></tr>"
+            f"<tr><td>{escape(n)}</td><td>{_digits(p)}</td><td>{p.error:.2g}</td><td>{escape(p.unit)}</td></tr>"
             for n, p in zip(self.problem.names, self.free, strict=True)
         )
         titles = "".join(f"<th>{t}</th>" for t in ("free parameter", "value", "error", "unit"))
@@ -310,6 +310,14 @@ class FitResult:
     def _unknown(self, name: str) -> NoReturn:
         msg = f"{name!r} is not the name of one free parameter of this fit; they are {list(self.problem.names)}"
         raise ValueError(msg)
+
+
+def _digits(parameter: Parameter) -> str:
+    """Value with the digits that its error leaves: two of them, and five where there is none."""
+    value, error = abs(parameter.value), parameter.error
+    known = np.isfinite(error) and error > 0 and value > 0
+    digits = int(np.floor(np.log10(value)) - np.floor(np.log10(error))) + 2 if known else 5
+    return f"{parameter.value:.{min(max(digits, 2), 12)}g}"
 
 
 def _has_unit(values: Any) -> bool:

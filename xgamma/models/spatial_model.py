@@ -231,8 +231,8 @@ class CenteredModel(SpatialModel):
         from regions import EllipseSkyRegion
 
         chosen = [self.parameters[name] for name in ("lon_0", "lat_0")]
-        if not self.has_covariance or all(p.frozen for p in chosen):
-            msg = f"the position of {type(self).__name__} has no error: fit it with lon_0 and lat_0 free"
+        if not self.has_covariance or any(p.frozen for p in chosen):
+            msg = f"the position of {type(self).__name__} has no ellipse: fit it with both lon_0 and lat_0 free"
             raise ValueError(msg)
         scale = np.array([u.Unit(p.unit).to("deg") for p in chosen])
         scale[0] *= np.cos(np.deg2rad(self.center(*self.values)[1]))

@@ -188,7 +188,7 @@ def test_positions():
         (lambda: GaussianSpatialModel(sigm=1), "no parameter 'sigm'; did you mean 'sigma'"),
         (lambda: PointSpatialModel(lon_0=np.nan), "must be finite"),
         (lambda: SpatialModel().evaluate(np.zeros(1), np.zeros(1)), "must define evaluate"),
-        (lambda: PointSpatialModel().position_error, "has no error: fit it"),
+        (lambda: PointSpatialModel().position_error, "has no ellipse: fit it"),
         (lambda: GaussianSpatialModel()("0 deg", 3.0), "lat=3.0 must be given in a unit"),
     ],
 )

@@ -57,7 +57,7 @@ def test_texts(result):
     table = result.to_table()
     assert list(table["name"]) == ["index", "amplitude", "reference"]
     text, html = repr(result), result._repr_html_()
-    for part in ("crab.index", "2.2606", "migrad", "the fit converged", "27, 2"):
+    for part in ("crab.index", "2.261", "0.093", "migrad", "the fit converged", "27, 2"):
         assert part in text
         assert part in html
     model = source()

@@ -63,7 +63,7 @@ def compile_map(
     parameters
         All parameters of the fit.
     values
-        Counts, background, masks and what else the statistic needs, dims (*lead, energy, y, x).
+        Counts, background, masks and what else the statistic needs, dims (..., energy, y, x).
     responses
         Exposure, psf, edisp, irf_exposure with the dims of `response_arrays`.
     statistic_of

@@ -104,7 +104,7 @@ def maps_of(name: str, cube: xr.Dataset, alone: bool = True) -> Maps:
 
 
 def response_arrays(s: Maps, names: tuple[str, ...] = tuple(RESPONSES)) -> dict[str, xr.Variable]:
-    """Return the responses that a cube has, with dims (*lead, ...), of size 1 where runs share them; lazy stays lazy.
+    """Return the responses that a cube has; the dims of runs have size 1 where runs share them. Lazy stays lazy.
 
     Raises
     ------

@@ -167,7 +167,7 @@ def profile(
     deviance
         Shape of the grid.
     values
-        Values of all free parameters in their units, shape (*grid, m).
+        Values of all free parameters in their units, shape (..., m).
     success
         Whether the minimiser converged.
     """

@@ -42,7 +42,7 @@ class FitResult:
     models
         Copies of the models with the best values, errors and covariance.
     covariance
-        Covariance of the free parameters in their units, dims (parameter, parameter_); NaN where it is not positive
+        Covariance of the free parameters in their units, dims ``(parameter, parameter_)``; NaN where it is not positive
         definite, zero for parameters at a limit.
     stat_per_dataset
         The statistic of each dataset, run by run where a cube has runs.
@@ -113,7 +113,7 @@ class FitResult:
 
     @property
     def correlation(self) -> xr.DataArray:
-        """Correlation of the free parameters, dims (parameter, parameter_); NaN where there is no error."""
+        """Correlation of the free parameters, dims ``(parameter, parameter_)``; NaN where there is no error."""
         error = np.sqrt(np.diag(self.covariance.values))
         with np.errstate(divide="ignore", invalid="ignore"):
             values = self.covariance.values / np.outer(error, error)

@@ -22,7 +22,7 @@ from xgamma.kernels.stats import TRUNCATION
 if TYPE_CHECKING:
     from xgamma.kernels.ts_voxels import Voxels
 
-__all__ = ["Results", "Signal", "TSSettings", "fit_window", "window_sum"]
+__all__ = ["Signal", "TSSettings", "fit_window", "window_sum"]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

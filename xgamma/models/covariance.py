@@ -174,7 +174,7 @@ def labelled_covariance(parameters: Parameters, matrix: FloatArray) -> xr.DataAr
     Returns
     -------
     xarray.DataArray
-        Dims (parameter, parameter_), with the names as coordinates of both, and the coordinate ``unit`` of the
+        Dims ``(parameter, parameter_)``, with the names as coordinates of both, and the coordinate ``unit`` of the
         parameters: the covariance of two is in the product of their units.
     """
     coords = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xgamma.coords.frame import SkyFrame
 from xgamma.kernels.sphere import rotate, to_vectors
 
-__all__ = ["Axes", "Offsets", "Planes", "axes_at", "circle", "frame_rotation", "planes_of", "semi_axis"]
+__all__ = ["Axes", "Offsets", "axes_at", "circle", "frame_rotation", "planes_of", "semi_axis"]
 
 FloatArray = NDArray[np.float64]
 #: Components x, y, z of unit vectors as arrays of their own: three contiguous planes are faster than one of triples.

@@ -19,7 +19,7 @@ from xgamma.models.spatial_model import CenteredModel, RadialModel, SpatialModel
 from xgamma.models.spatial_shapes import ConstantFluxSpatialModel, PointSpatialModel
 from xgamma.models.spatial_sky import WIDEST, Box, SkyPixels, Window
 
-__all__ = ["SkyPixels", "Window", "integrate_geom", "spatial_integral"]
+__all__ = ["SkyPixels", "integrate_geom", "spatial_integral"]
 
 FloatArray = NDArray[np.float64]
 #: Parts of its radius into which a model is divided at most: elongated and steep ones have bins much smaller.

@@ -15,7 +15,7 @@ from xgamma.coords.sky import SkyGrid
 from xgamma.kernels.sphere import from_vectors, rotate
 from xgamma.models.spatial_geometry import Axes, Planes, circle, frame_rotation
 
-__all__ = ["WIDEST", "Box", "SkyPixels", "Window"]
+__all__ = ["WIDEST", "Box", "SkyPixels"]
 
 FloatArray = NDArray[np.float64]
 #: Positions (y, x) in the arrays of a grid.

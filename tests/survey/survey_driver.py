@@ -45,4 +45,6 @@ def main(runs: str, store: str, limit: str = "") -> None:
 
 
 if __name__ == "__main__":
+    # a shell that starts programs in the background lets them ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(*sys.argv[1:])

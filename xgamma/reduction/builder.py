@@ -56,7 +56,7 @@ IRF_TILE = 24
 FEWEST_BATCHES = 8
 #: Runs in one task at most. A task adds them up in one place, so that memory does not grow with their number; many
 #: tasks a tile would hold as many parts of a sum. It is also what a lost worker has to do again: seconds.
-LARGEST_BATCH = 128
+LARGEST_BATCH = 256
 #: Runs whose numbers one task reads.
 SCALARS_BATCH = 32
 

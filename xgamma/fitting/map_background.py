@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xgamma.fitting.map_point import MapContribution
+from xgamma.fitting.map_contribution import MapContribution
 from xgamma.models.parameter import Parameters
 from xgamma.models.spectral_model import SpectralModel
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from xgamma.fitting.flux import SpectralFlux
 from xgamma.fitting.likelihood import CashStatistic, Statistic
 from xgamma.fitting.map_background import EnergyFactor, ScaledCounts
+from xgamma.fitting.map_contribution import FoldedSource, KeptBins, MapContribution, SpatialValues
 from xgamma.fitting.map_cubes import Maps, ResponseAxes, at_row, map_response
 from xgamma.fitting.map_dataset import MapDataset
 from xgamma.fitting.map_extended import ExtendedContribution
 from xgamma.fitting.map_irf import EnergyFolding, MapResponse
-from xgamma.fitting.map_point import KeptBins, MapContribution, PointContribution, SpatialValues
+from xgamma.fitting.map_point import PointContribution
 from xgamma.fitting.map_template import background_shape, template_counts
 from xgamma.models.background_model import FoVBackgroundModel, TemplateNPredModel
 from xgamma.models.models import Models
@@ -168,7 +169,7 @@ def _contribution(row: _Row, model: Model, parameters: Parameters, label: str) -
 
 def source_contribution(
     model: SkyModel, parameters: Parameters, response: MapResponse, bins: KeptBins, kept: BoolArray | None = None
-) -> PointContribution | ExtendedContribution:
+) -> FoldedSource:
     """Return what a source adds to a map.
 
     Parameters

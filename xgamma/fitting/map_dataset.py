@@ -18,7 +18,7 @@ from xgamma.fitting.dataset import BinnedDataset
 from xgamma.fitting.flux import REMEMBERED
 from xgamma.fitting.likelihood import CashStatistic
 from xgamma.fitting.map_background import ScaledCounts
-from xgamma.fitting.map_point import MapContribution
+from xgamma.fitting.map_contribution import MapContribution
 from xgamma.kernels.stats import TRUNCATION
 
 __all__ = ["MapDataset"]

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xgamma.coords.sky import SkyGrid
-from xgamma.fitting.flux import SpectralFlux
-from xgamma.fitting.map_irf import EnergyFolding, MapResponse, pixel_of
-from xgamma.fitting.map_point import REMEMBERED, KeptBins, MapContribution, SpatialValues
+from xgamma.fitting.map_contribution import REMEMBERED, FoldedSource
+from xgamma.fitting.map_irf import pixel_of
 from xgamma.fitting.psf_kernel import Convolution, finer_grid, psf_kernel
 from xgamma.kernels.sphere import from_vectors, separation
 from xgamma.models.spatial_geometry import axes_at
@@ -66,51 +65,21 @@ class _Window:
         return moved + radius <= self.radius and factor <= self.factor
 
 
-class ExtendedContribution(MapContribution):
-    """An extended source folded through the responses at its centre.
+class ExtendedContribution(FoldedSource):
+    """An extended source folded through the responses at its centre; without a point spread function as it is."""
 
-    Parameters
-    ----------
-    name
-        Name of the model.
-    flux
-        Flux in the bins of `folding`.
-    spatial
-        Shape on the sky.
-    response
-        Responses; without a point spread function there is no convolution.
-    folding
-        Energies.
-    kept
-        Bins that take part.
-    """
+    _cube: Callable[..., tuple[_Window, FloatArray]]
+    _shape: Callable[..., tuple[_Window, FloatArray]]
+    _folded: Callable[..., tuple[IntArray, FloatArray]]
+    _window: _Window | None = None
 
-    def __init__(
-        self,
-        name: str,
-        flux: SpectralFlux,
-        spatial: SpatialValues,
-        response: MapResponse,
-        folding: EnergyFolding,
-        kept: KeptBins,
-    ) -> None:
-        self.name, self.flux, self.spatial = name, flux, spatial
-        self.response, self.folding, self.kept = response, folding, kept
-        self.places = np.unique(np.concatenate([flux.places, spatial.places]))
-        self._window: _Window | None = None
-        self._remember()
-
-    def _remember(self) -> None:
-        self._cube: Callable[..., tuple[_Window, FloatArray]] = lru_cache(maxsize=2)(self._convolved)
-        self._shape: Callable[..., tuple[_Window, FloatArray]] = lru_cache(maxsize=REMEMBERED)(self._integrated)
-        self._folded: Callable[..., tuple[IntArray, FloatArray]] = lru_cache(maxsize=REMEMBERED)(self._fold)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_cube", "_shape", "_folded")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._remember()
+    def memories(self) -> Mapping[str, Any]:
+        """Return functions that remember their results, empty, by the attributes that hold them."""
+        return {
+            "_cube": lru_cache(maxsize=2)(self._convolved),
+            "_shape": lru_cache(maxsize=REMEMBERED)(self._integrated),
+            "_folded": lru_cache(maxsize=REMEMBERED)(self._fold),
+        }
 
     # ------------------------------------------------------------------ geometry
     def _at(self, shape: tuple[float, ...]) -> _Window:

@@ -10,95 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xgamma.fitting.flux import SpectralFlux
-from xgamma.fitting.map_irf import EnergyFolding, MapResponse, PointSpread
+from xgamma.fitting.map_contribution import REMEMBERED, FoldedSource
+from xgamma.fitting.map_irf import PointSpread
 from xgamma.fitting.psf_pixels import PsfPixels, PsfShape
 from xgamma.kernels.sphere import separation
-from xgamma.models.parameter import Parameters
 from xgamma.models.spatial_geometry import axes_at
-from xgamma.models.spatial_model import SpatialModel
 
-__all__ = ["KeptBins", "MapContribution", "PointContribution", "SpatialValues"]
+__all__ = ["PointContribution"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-#: How many positions or shapes are remembered: a gradient goes to both sides along each of some parameters.
-REMEMBERED = 8
 #: Degrees that a source may move before its point spread function ends elsewhere.
 FAR = 0.5
-
-
-class SpatialValues:
-    """Canonical values of a spatial model from the values of all parameters of a fit."""
-
-    def __init__(self, model: SpatialModel, parameters: Parameters) -> None:
-        self.model = model
-        self.factors = np.asarray(model.canonical_factors(), float)
-        own = list(model.arguments())
-        #: Place of each of the model's values among those of the fit.
-        self.places = np.array([parameters.index_of(p) for p in own], np.intp)
-        #: Whether all of them stay as they are.
-        self.frozen = all(p.frozen for p in own)
-
-    def of(self, values: FloatArray) -> tuple[float, ...]:
-        """Return the canonical values."""
-        return tuple((values[self.places] * self.factors).tolist())
-
-
-@dataclass(frozen=True, eq=False)
-class KeptBins:
-    """Bins of a map that take part in a fit.
-
-    Parameters
-    ----------
-    index
-        Number of each bin among those that take part, -1 for others, shape (energy, y, x).
-    size
-        How many take part.
-    """
-
-    index: NDArray[np.int32]
-    size: int
-
-    @classmethod
-    def of(cls, kept: NDArray[np.bool_]) -> KeptBins:
-        """Return the bins of a mask, shape (energy, y, x)."""
-        index = np.full(kept.shape, -1, np.int32)
-        size = int(np.count_nonzero(kept))
-        index[kept] = np.arange(size, dtype=np.int32)
-        return cls(index, size)
-
-    def select(self, rows: IntArray, columns: IntArray) -> tuple[NDArray[np.bool_], IntArray]:
-        """Return which bins of some pixels take part, shape (energy, n), and their numbers."""
-        found = self.index[:, rows, columns]
-        inside = found >= 0
-        return inside, found[inside].astype(np.intp)
-
-
-class MapContribution:
-    """A model in a map: what it adds to some of the bins."""
-
-    #: Whether it fills a large part of the map.
-    dense = False
-    name: str
-    places: IntArray
-
-    def signal(self, values: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Return the bins that are filled, each once, and what is added to them."""
-        raise NotImplementedError(type(self).__name__)
-
-    def add_to(self, total: FloatArray, values: FloatArray) -> None:
-        """Add what is predicted to the bins of the dataset, in place."""
-        bins, counts = self.signal(values)
-        total[bins] += counts
-
-    def add_gradient(self, total: FloatArray, slope: Any, values: FloatArray, steps: Mapping[int, float]) -> None:
-        """Add the sum over the bins of a slope times the derivatives of the prediction by the values with steps.
-
-        `slope` is an array, or anything that gives its values at an array of bins.
-        """
-        raise NotImplementedError(type(self).__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,50 +39,17 @@ class _Placed:
     bins: IntArray
 
 
-class PointContribution(MapContribution):
-    """A point source folded through the responses at its position.
+class PointContribution(FoldedSource):
+    """A point source folded through the responses at its position; they have a point spread function."""
 
-    Parameters
-    ----------
-    name
-        Name of the model.
-    flux
-        Flux in the bins of `folding`.
-    spatial
-        Position.
-    response
-        Responses; they have a point spread function.
-    folding
-        Energies.
-    kept
-        Bins that take part.
-    """
+    _placed: Callable[..., _Placed | None]
+    _folded: Callable[..., FloatArray]
+    #: Where the pixels around the source were looked up, and these.
+    _pixels: tuple[FloatArray, PsfPixels | None] | None = None
 
-    def __init__(
-        self,
-        name: str,
-        flux: SpectralFlux,
-        spatial: SpatialValues,
-        response: MapResponse,
-        folding: EnergyFolding,
-        kept: KeptBins,
-    ) -> None:
-        self.name, self.flux, self.spatial = name, flux, spatial
-        self.response, self.folding, self.kept = response, folding, kept
-        self.places = np.unique(np.concatenate([flux.places, spatial.places]))
-        self._pixels: tuple[FloatArray, PsfPixels | None] | None = None
-        self._remember()
-
-    def _remember(self) -> None:
-        self._placed: Callable[..., _Placed | None] = lru_cache(maxsize=REMEMBERED)(self._place)
-        self._folded: Callable[..., FloatArray] = lru_cache(maxsize=REMEMBERED)(self._fold)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_placed", "_folded")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._remember()
+    def memories(self) -> Mapping[str, Any]:
+        """Return functions that remember their results, empty, by the attributes that hold them."""
+        return {f"_{n}": lru_cache(maxsize=REMEMBERED)(f) for n, f in (("placed", self._place), ("folded", self._fold))}
 
     def _spread(self, vector: FloatArray) -> PsfPixels | None:
         """Pixels around the source. Where the function ends is decided once, unless the source moves far away."""

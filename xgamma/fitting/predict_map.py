@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from xgamma.coords.sky import SkyGrid
 from xgamma.fitting.map_compile import source_contribution
+from xgamma.fitting.map_contribution import KeptBins
 from xgamma.fitting.map_cubes import (
     Maps,
     ResponseAxes,
@@ -35,7 +36,6 @@ from xgamma.fitting.map_cubes import (
     response_arrays,
 )
 from xgamma.fitting.map_irf import pixel_of
-from xgamma.fitting.map_point import KeptBins
 from xgamma.fitting.map_template import background_shape, template_counts
 from xgamma.kernels.sphere import separation
 from xgamma.models.background_model import FoVBackgroundModel, TemplateNPredModel

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "xgamma"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 #: Name of the distribution where it differs from the name that one imports.
-DISTRIBUTION = {"netCDF4": "netcdf4", "yaml": "pyyaml"}
+DISTRIBUTION = {"lazy_loader": "lazy-loader", "netCDF4": "netcdf4", "yaml": "pyyaml"}
 
 
 def distribution_name(requirement: str) -> str:

@@ -28,7 +28,7 @@ from xgamma.io.flux_tables import EXTRA, read_flux_points
 from xgamma.io.flux_write import flux_points_table
 from xgamma.io.ogip import is_spectrum, read_ogip
 from xgamma.io.ogip_write import to_ogip
-from xgamma.io.provenance import xgamma_version
+from xgamma.io.provenance import __version__
 from xgamma.models.models import Models, as_models
 from xgamma.models.sky_model import Model
 from xgamma.models.yaml import read_models, write_models
@@ -270,7 +270,7 @@ def _dump(data: Mapping[str, Any]) -> str:
 
 def _metadata() -> dict[str, Any]:
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-    return {"creator": f"xgamma {xgamma_version()}", "date": now.isoformat(), "origin": None}
+    return {"creator": f"xgamma {__version__}", "date": now.isoformat(), "origin": None}
 
 
 # ---------------------------------------------------------------------- reading

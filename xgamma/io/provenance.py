@@ -9,24 +9,28 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-__all__ = ["provenance", "xgamma_version"]
+__all__ = ["__version__", "provenance"]
 
 #: Packages whose versions can change a number.
 PACKAGES = ("numpy", "scipy", "astropy", "xarray", "dask")
-
-
-def xgamma_version() -> str:
-    """Return the version of the installed package."""
-    try:
-        return _version("xgamma")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @cache
 def _version(name: str) -> str:
     """Version of a package; looking it up parses a file of its own each time."""
     return version(name)
+
+
+def _installed() -> str:
+    """Version of xgamma itself, which may lie on the path without having been installed."""
+    try:
+        return _version("xgamma")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+#: Version of the installed package.
+__version__ = _installed()
 
 
 def provenance(obs_ids: Sequence[Any] = (), settings: Mapping[str, Any] | None = None) -> dict[str, str]:
@@ -51,7 +55,7 @@ def provenance(obs_ids: Sequence[Any] = (), settings: Mapping[str, Any] | None =
     """
     versions = {name: _version(name) for name in PACKAGES}
     return {
-        "creator": f"xgamma {xgamma_version()}",
+        "creator": f"xgamma {__version__}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": json.dumps(versions),
         "obs_ids": json.dumps([i if isinstance(i, int) else str(i) for i in obs_ids]),

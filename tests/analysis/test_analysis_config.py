@@ -13,6 +13,7 @@ from astropy.coordinates import SkyCoord
 from astropy.time import Time
 from hypothesis import given
 from hypothesis import strategies as st
+from small_analysis import SMALL, merged
 
 from xgamma.analysis.analysis import Analysis
 from xgamma.analysis.config import Config, read_config
@@ -126,13 +127,10 @@ def test_older_spellings():
     assert config.fit.fit_range.max == "30.0 TeV"
 
 
-def test_light_curves_are_refused_in_words():
-    for section in (
-        "time_intervals: {start: 2024-03-01, stop: 2024-03-02}",
-        "energy_edges: {min: 1 TeV, max: 10 TeV, nbins: 1}",
-    ):
-        with pytest.raises(ValueError, match=r"light_curve\.\w+ is given, but light curves come with a later version"):
-            Analysis(read_config(OLDER + f"light_curve: {{{section}}}\n"))
+def test_light_curves_of_rings_are_refused_in_words():
+    rings = merged(SMALL, {"light_curve": {"energy_edges": {"min": "1 TeV", "max": "10 TeV", "nbins": 1}}})
+    with pytest.raises(ValueError, match=r"light_curve asks for fits.*background\.method: ring.*fov_background"):
+        Analysis(read_config(rings))
 
 
 @pytest.mark.parametrize("text", ["{}", "general: {}", GAMMAPY, OLDER])

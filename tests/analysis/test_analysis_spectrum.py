@@ -187,7 +187,7 @@ def test_without_models_there_are_no_flux_points(tmp_path, caplog):
 
     with caplog.at_level(logging.INFO, "xgamma"):
         result = Analysis(read_config(CONFIG)).run(tmp_path)
-    assert "no flux points are made: there are no models" in caplog.text
+    assert "flux_points: nothing is made, there are no models" in caplog.text
     assert set(result.files) == set(SPECTRUM_FILES)
     assert result.fit is None
 

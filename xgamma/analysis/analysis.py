@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,15 @@ from typing import Any
 import xarray as xr
 from astropy.coordinates import Angle
 
-from xgamma.analysis.backgrounds import RING_METHODS, fov_settings, read_exclusion, reflected_settings, ring_options
+from xgamma.analysis.backgrounds import (
+    RING_METHODS,
+    STACKED,
+    fov_settings,
+    read_exclusion,
+    reflected_settings,
+    ring_options,
+    with_backgrounds,
+)
 from xgamma.analysis.config import Config
 from xgamma.analysis.options import (
     check_config,
@@ -23,13 +29,15 @@ from xgamma.analysis.options import (
     safe_masks,
     sky_position,
 )
+from xgamma.analysis.runs import select_runs
 from xgamma.analysis.scheduler import scheduled
 from xgamma.coords.bins import bin_edges, energy_axis
 from xgamma.coords.grid import region_grid, sky_grid
-from xgamma.coords.sky import has_sky
-from xgamma.dl3.store import Observations, open_store
+from xgamma.dl3.observation import Observation
+from xgamma.dl3.store import Observations
 from xgamma.estimators.excess import excess_map
 from xgamma.estimators.flux_points import flux_points
+from xgamma.estimators.light_curve import light_curve, split_runs
 from xgamma.fitting.fit import fit
 from xgamma.fitting.result import FitResult
 from xgamma.io.fits_file import expand_path
@@ -41,11 +49,6 @@ from xgamma.reduction.stack import stack
 from xgamma.reduction.survey import reduce
 
 __all__ = ["Analysis", "Products"]
-
-log = logging.getLogger("xgamma")
-
-#: Name of a stacked cube, by which models are assigned to it.
-STACKED = "stacked"
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,15 @@ class Products:
         Table of numbers of the stacked cube.
     fit
         Result of the fit, where there were models.
-    flux_points
-        Flux points, where the configuration asks for them.
+    flux_points, light_curve
+        Flux points and a light curve, where the configuration asks for them.
     """
 
     files: Mapping[str, Path]
     info: xr.Dataset
     fit: FitResult | None = None
     flux_points: xr.Dataset | None = None
+    light_curve: xr.Dataset | None = None
 
 
 @dataclass
@@ -103,31 +107,8 @@ class Analysis:
     def observations(self) -> Observations:
         """The selected runs; index tables only are read. Runs that lack a required response are left out and named."""
         if self._observations is None:
-            self._observations = self._select()
+            self._observations = select_runs(self.config.observations)
         return self._observations
-
-    def _select(self) -> Observations:
-        section = self.config.observations
-        store = open_store(section.datastore)
-        labels = section.obs_ids or (None if section.obs_file is None else _read_obs_ids(section.obs_file))
-        conditions: dict[str, Any] = {"obs_id": labels or None}
-        cone = section.obs_cone
-        if cone.lon is not None:
-            conditions["cone"] = (sky_position(cone, "observations.obs_cone"), cone.radius)
-        times = section.obs_time.pairs()
-        if times:
-            conditions["time"] = times
-        chosen = store.select(**conditions)
-        runs = chosen.select(required=("events", *section.required_irf))
-        lacking = [str(label) for label in chosen.obs_ids if label not in runs.obs_ids]
-        if lacking:
-            msg = (
-                f"{len(lacking)} of {len(chosen)} runs have not all of observations.required_irf="
-                f"{section.required_irf} and are left out: {', '.join(lacking)}"
-            )
-            warnings.warn(msg, UserWarning, stacklevel=2)
-        log.info("%d runs selected from %s", len(runs), store.path)
-        return runs.filter(time=times) if times else runs
 
     def grid(self) -> xr.Dataset:
         """Return the grid of the ``geom`` section, or that of the ``on_region`` for spectra."""
@@ -174,10 +155,11 @@ class Analysis:
         ``excess_map.energy_edges`` says nothing. A fit range becomes ``mask_fit``. A stacked cube has the name
         ``stacked``, by which models are assigned to it.
         """
-        stacked = self.config.datasets.stack
-        cube = reduce(
-            self.observations, self.grid(), stack=stacked and not self._has_ring, **self._reduce_options(self.grid())
-        )
+        return self._reduce(self.observations, self.config.datasets.stack)
+
+    def _reduce(self, observations: Observations | Sequence[Observation], stacked: bool) -> xr.Dataset:
+        grid = self.grid()
+        cube = reduce(observations, grid, stack=stacked and not self._has_ring, **self._reduce_options(grid))
         if self._has_ring:
             cube = self._ring(cube)
             cube = stack(cube, "obs") if stacked else cube
@@ -355,14 +337,47 @@ class Analysis:
             If ``flux_points.source`` is not among the models.
         """
         cube = self.reduce() if cube is None else cube
-        models = self.fit(cube) if models is None else models
-        best = models.models if isinstance(models, FitResult) else as_models(models)
         section = self.config.flux_points
-        if section.source not in best.names:
-            msg = f"flux_points.source={section.source!r} is none of the models {best.names}"
-            raise ValueError(msg)
+        best = self._with_source(self.fit(cube) if models is None else models, section.source, "flux_points")
         options = flux_point_options(section)
         return flux_points(cube, best, section.source, energy_edges=group_edges(section.energy), **options)
+
+    def light_curve(self, models: Any = None) -> xr.Dataset:
+        """Return the light curve that the configuration describes, of runs that are reduced one by one.
+
+        Where ``light_curve.time_intervals`` says nothing, each run is a bin of time; runs are cut at the ends of
+        intervals. In the energies where ``light_curve.energy_edges`` says nothing there is one bin.
+
+        Parameters
+        ----------
+        models
+            The fitted models, or the result of the fit; by default `fit` is called.
+
+        Raises
+        ------
+        ValueError
+            If ``light_curve.source`` is not among the models, or no run lies in an interval.
+        """
+        section = self.config.light_curve
+        best = self._with_source(self.fit() if models is None else models, section.source, "light_curve")
+        intervals = section.time_intervals.pairs() or None
+        runs = self.observations if intervals is None else split_runs(self.observations, intervals)
+        cube = self._reduce(runs, stacked=False)
+        if self.config.datasets.stack:
+            # models that belong to the stacked cube belong to each of its runs
+            cube = cube.assign_attrs(name=STACKED)
+        options = flux_point_options(section, "light_curve")
+        edges = group_edges(section.energy_edges)
+        return light_curve(cube, best, section.source, time_intervals=intervals, energy_edges=edges, **options)
+
+    @staticmethod
+    def _with_source(models: Any, source: str, section: str) -> Models:
+        """Return the models, among which the source of a section must be."""
+        best = models.models if isinstance(models, FitResult) else as_models(models)
+        if source not in best.names:
+            msg = f"{section}.source={source!r} is none of the models {best.names}"
+            raise ValueError(msg)
+        return best
 
     def run(
         self,
@@ -395,36 +410,3 @@ class Analysis:
 
         folder = self.config.general.outdir if outdir is None else outdir
         return write_products(self, folder, overwrite=overwrite, regions=regions, resume=resume, update=update)
-
-
-def with_backgrounds(models: Models, cube: xr.Dataset) -> Models:
-    """Return the models, and a background model for each dataset of a map that has none."""
-    from xgamma.models.background_model import FoVBackgroundModel
-
-    if not has_sky(cube) or "background" not in cube or "counts_off" in cube:
-        return models
-    labels = [str(label) for label in cube["obs"].values] if "obs" in cube.dims else [cube.attrs.get("name", STACKED)]
-    given = [m for m in models if isinstance(m, FoVBackgroundModel)]
-    lacking = [n for n in labels if not any(m.datasets_names is None or n in m.datasets_names for m in given)]
-    if not lacking:
-        return models
-    log.info("the norm of the background is fitted, too, in %s", ", ".join(lacking))
-    return Models([*models, *(FoVBackgroundModel(name=f"{n}-bkg", datasets_names=[n]) for n in lacking)])
-
-
-def _read_obs_ids(path: str) -> list[int]:
-    """Labels from the first column of a text file; '#' starts a comment."""
-    file = expand_path(path)
-    if not file.is_file():
-        msg = f"observations.obs_file: {file} does not exist"
-        raise FileNotFoundError(msg)
-    lines = [line.split("#")[0].replace(",", " ").split() for line in file.read_text(encoding="utf-8").splitlines()]
-    try:
-        labels = [int(words[0]) for words in lines if words]
-    except ValueError as error:
-        msg = f"observations.obs_file: {file} must begin each line with the number of a run: {error}"
-        raise ValueError(msg) from error
-    if not labels:
-        msg = f"observations.obs_file: {file} lists no run"
-        raise ValueError(msg)
-    return labels

@@ -19,10 +19,12 @@ from xgamma.background.reflected import ReflectedRegions
 from xgamma.background.ring import adaptive_ring_background, ring_background
 from xgamma.coords.regions import as_regions, region_mask
 from xgamma.coords.reproject import reproject
-from xgamma.coords.sky import grid_of
+from xgamma.coords.sky import grid_of, has_sky
 from xgamma.coords.units import to_value
 from xgamma.io.fits_file import expand_path
 from xgamma.io.fits_map import read_map
+from xgamma.models.background_model import FoVBackgroundModel
+from xgamma.models.models import Models
 from xgamma.models.yaml import component_from_dict
 
 __all__ = [
@@ -32,7 +34,11 @@ __all__ = [
     "read_exclusion",
     "reflected_settings",
     "ring_options",
+    "with_backgrounds",
 ]
+
+#: Name of a stacked cube, by which models are assigned to it.
+STACKED = "stacked"
 
 log = logging.getLogger("xgamma")
 
@@ -276,3 +282,16 @@ def read_exclusion(section: Background, image: xr.Dataset | xr.DataArray) -> xr.
     if grid_of(excluded) != grid_of(image):
         excluded = reproject(excluded, grid_of(image))
     return ~excluded.astype(bool)
+
+
+def with_backgrounds(models: Models, cube: xr.Dataset) -> Models:
+    """Return the models, and a background model for each dataset of a map that has none."""
+    if not has_sky(cube) or "background" not in cube or "counts_off" in cube:
+        return models
+    labels = [str(label) for label in cube["obs"].values] if "obs" in cube.dims else [cube.attrs.get("name", STACKED)]
+    given = [m for m in models if isinstance(m, FoVBackgroundModel)]
+    lacking = [n for n in labels if not any(m.datasets_names is None or n in m.datasets_names for m in given)]
+    if not lacking:
+        return models
+    log.info("the norm of the background is fitted, too, in %s", ", ".join(lacking))
+    return Models([*models, *(FoVBackgroundModel(name=f"{n}-bkg", datasets_names=[n]) for n in lacking)])

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.coordinates import Angle, SkyCoord
 
 from xgamma.analysis.backgrounds import check_background_section
-from xgamma.analysis.config import Config, EnergyAxis, ExcessMap, FitRange, FluxPoints, Position, SafeMasks
+from xgamma.analysis.config import Config, EnergyAxis, ExcessMap, FitRange, FluxPoints, LightCurve, Position, SafeMasks
 from xgamma.analysis.schema import build, nearest
 from xgamma.coords.units import to_value
 from xgamma.estimators.excess import OPTIONAL
@@ -25,6 +25,7 @@ __all__ = [
     "group_edges",
     "safe_masks",
     "sky_position",
+    "wants_light_curve",
 ]
 
 log = logging.getLogger("xgamma")
@@ -84,7 +85,7 @@ def check_config(config: Config) -> None:
             "{frame: icrs, lon: 83.63 deg, lat: 22.01 deg, radius: 0.11 deg}"
         )
         raise ValueError(msg)
-    _refuse_light_curve(config)
+    _check_light_curve(config)
     check_background_section(config)
     safe_masks(section.safe_mask)
     if section.type == "3d":
@@ -95,13 +96,26 @@ def check_config(config: Config) -> None:
     _tell_unused(config)
 
 
-def _refuse_light_curve(config: Config) -> None:
-    """A light curve is asked for by its energies or its times."""
+def _check_light_curve(config: Config) -> None:
+    """A light curve is one of the flux of a source, which maps with rings do not know."""
+    flux_point_options(config.light_curve, "light_curve")
+    if (
+        wants_light_curve(config)
+        and config.datasets.type == "3d"
+        and config.datasets.background.method not in (None, "fov_background")
+    ):
+        method = config.datasets.background.method
+        msg = (
+            f"light_curve asks for fits, which maps with datasets.background.method: {method} do not take; "
+            "set it to fov_background, or datasets.type to 1d"
+        )
+        raise ValueError(msg)
+
+
+def wants_light_curve(config: Config) -> bool:
+    """Tell whether a light curve is asked for: by its energies or its times."""
     section = config.light_curve
-    for name in ("time_intervals", "energy_edges"):
-        if getattr(section, name) != getattr(type(section)(), name):
-            msg = f"light_curve.{name} is given, but light curves come with a later version; remove the section"
-            raise ValueError(msg)
+    return section.energy_edges.min is not None or bool(section.time_intervals.pairs())
 
 
 def _check_fit_range(config: Config) -> None:
@@ -218,14 +232,16 @@ def _selection(value: Any, where: str, *, on_off: bool) -> str | list[str]:
     return names
 
 
-def flux_point_options(section: FluxPoints) -> dict[str, Any]:
-    """Return the arguments of flux points, which ``parameters`` gives by gammapy's names."""
-    where = "flux_points.parameters"
+def flux_point_options(section: FluxPoints | LightCurve, name_of: str = "flux_points") -> dict[str, Any]:
+    """Return the arguments of flux points or of a light curve, which ``parameters`` gives by gammapy's names."""
+    where = f"{name_of}.parameters"
+    elsewhere = {"energy_edges": "energy" if isinstance(section, FluxPoints) else "energy_edges", "source": "source"}
+    if isinstance(section, LightCurve):
+        elsewhere["time_intervals"] = "time_intervals"
     options: dict[str, Any] = {}
     for name, value in section.parameters.items():
-        if name in ("energy_edges", "source"):
-            key = "energy" if name == "energy_edges" else "source"
-            msg = f"{where}.{name} has no place here: it is the key flux_points.{key}"
+        if name in elsewhere:
+            msg = f"{where}.{name} has no place here: it is the key {name_of}.{elsewhere[name]}"
             raise ValueError(msg)
         if name not in FLUX_OPTIONS:
             msg = f"{where}.{name} is not known{nearest(name, list(FLUX_OPTIONS))}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from xgamma.fitting.result import FitResult
 
-__all__ = ["draw_distribution", "draw_maps", "draw_residuals", "draw_sed", "draw_spectrum"]
+__all__ = ["draw_distribution", "draw_light_curve", "draw_maps", "draw_residuals", "draw_sed", "draw_spectrum"]
 
 #: Width in inches of a pair of maps, of each map in it, and what a row needs beside the height of the map.
 PAIR, MAP, BESIDE = 12.0, 3.5, 1.1
@@ -117,6 +117,16 @@ def draw_sed(points: xr.Dataset, path: Path, fit: FitResult, source: str) -> Non
     axes = plot_sed(points, figure.add_subplot(), models=fit, source=source)
     axes.set_title(source)
     _save(figure, path, points)
+
+
+def draw_light_curve(curve: xr.Dataset, path: Path, source: str) -> None:
+    """Write a picture of a light curve."""
+    from xgamma.plot.light_curve import plot_light_curve
+
+    figure = _figure(8, 4.5)
+    axes = plot_light_curve(curve, figure.add_subplot(), quantity="flux")
+    axes.set_title(source)
+    _save(figure, path, curve)
 
 
 def _row_height(maps: xr.Dataset) -> float:

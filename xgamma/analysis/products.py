@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -17,7 +18,15 @@ from astropy.io import fits
 
 from xgamma.analysis.analysis import Analysis, Products
 from xgamma.analysis.log import logging_to
-from xgamma.analysis.pictures import draw_distribution, draw_maps, draw_residuals, draw_sed, draw_spectrum
+from xgamma.analysis.options import wants_light_curve
+from xgamma.analysis.pictures import (
+    draw_distribution,
+    draw_light_curve,
+    draw_maps,
+    draw_residuals,
+    draw_sed,
+    draw_spectrum,
+)
 from xgamma.analysis.scheduler import scheduled
 from xgamma.analysis.schema import to_mapping
 from xgamma.estimators.files import to_fits as fits_of_points
@@ -65,6 +74,7 @@ FIT_FILES = {
 #: What the fit of a map with a background model adds.
 RESIDUAL_FILES = {"residuals": "residuals.png"}
 POINTS_FILES = {"flux_points": "flux_points.fits", "sed": "sed.png"}
+CURVE_FILES = {"light_curve": "light_curve.fits", "light_curve_picture": "light_curve.png"}
 
 
 def write_products(
@@ -102,7 +112,8 @@ def write_products(
         configuration, defaults filled in). Of spectra ``cube.zarr``, a folder ``ogip``, ``spectrum.png``, ``info.json``
         and ``config_resolved.yaml``. Where there are models also ``fitted_models.yaml`` with their covariance beside
         it, ``fit.ecsv`` (parameters, statistic), and ``residuals.png`` of stacked maps; with ``flux_points.energy``
-        ``flux_points.fits`` and ``sed.png``.
+        ``flux_points.fits`` and ``sed.png``; with ``light_curve.energy_edges`` or ``light_curve.time_intervals``
+        ``light_curve.fits`` and ``light_curve.png``.
 
     Raises
     ------
@@ -150,29 +161,33 @@ def write_products(
             for name in set(targets) - set(made):
                 remove(targets[name])  # of an older run: it does not belong to these
             if overwrite:
-                everything = {**FILES, **SPECTRUM_FILES, **FIT_FILES, **RESIDUAL_FILES, **POINTS_FILES}
+                everything = {**FILES, **SPECTRUM_FILES, **FIT_FILES, **RESIDUAL_FILES, **POINTS_FILES, **CURVE_FILES}
                 for other in set(everything.values()) - set(names.values()):
                     remove(folder / other)
     files = {name: targets[name] for name in names if name in made}
-    return Products(files, products.info, products.fit, products.flux_points)
+    return dataclasses.replace(products, files=files)
 
 
 def _wanted(analysis: Analysis) -> dict[str, str]:
     """Products of an analysis and their file names."""
     names = dict(SPECTRUM_FILES if analysis.is_spectral else FILES)
-    points = analysis.config.flux_points
+    config = analysis.config
+    wanted = {"flux_points": config.flux_points.energy.min is not None, "light_curve": wants_light_curve(config)}
     if analysis.models is None:
-        if points.energy.min is not None:
-            log.info("no flux points are made: there are no models (general.models_file)")
+        for name in (n for n, asked in wanted.items() if asked):
+            log.info("%s: nothing is made, there are no models (general.models_file)", name)
         return names
     names |= FIT_FILES
-    if analysis.config.datasets.stack and analysis.config.datasets.background.method in (None, "fov_background"):
+    if config.datasets.stack and config.datasets.background.method in (None, "fov_background"):
         names |= {} if analysis.is_spectral else RESIDUAL_FILES
-    if points.energy.min is not None:
-        if points.source not in analysis.models.names:
-            msg = f"flux_points.source={points.source!r} is none of the models {analysis.models.names}"
+    for name, files in (("flux_points", POINTS_FILES), ("light_curve", CURVE_FILES)):
+        if not wanted[name]:
+            continue
+        source = getattr(config, name).source
+        if source not in analysis.models.names:
+            msg = f"{name}.source={source!r} is none of the models {analysis.models.names}"
             raise ValueError(msg)
-        names |= POINTS_FILES
+        names |= files
     return names
 
 
@@ -229,7 +244,8 @@ def _make(analysis: Analysis, folder: Path, regions: Any, store: Path, writing: 
     fit, points = _make_fit(analysis, cube if analysis.is_spectral or runs is None else runs, files)
     if analysis.is_spectral:
         draw_spectrum(cube, files["spectrum"], fit)
-    return Products(files, table, fit, points)
+    curve = _make_light_curve(analysis, fit, files) if "light_curve" in files else None
+    return Products(files, table, fit, points, curve)
 
 
 def _make_maps(analysis: Analysis, cube: xr.Dataset, files: dict[str, Path], regions: Any) -> dict[str, Path]:
@@ -274,6 +290,17 @@ def _make_fit(
     fits_of_points(points, files["flux_points"])
     draw_sed(points, files["sed"], fit, source)
     return fit, points
+
+
+def _make_light_curve(analysis: Analysis, fit: FitResult | None, files: dict[str, Path]) -> xr.Dataset:
+    """Write a light curve and its picture."""
+    section = analysis.config.light_curve
+    log.info("making a light curve of %s", section.source)
+    curve = analysis.light_curve(fit).load()
+    curve.attrs["config"] = json.dumps(to_mapping(analysis.config), default=str)
+    fits_of_points(curve, files["light_curve"], sed_type="flux", format="lightcurve")
+    draw_light_curve(curve, files["light_curve_picture"], section.source)
+    return curve
 
 
 def _write_fit(fit: FitResult, file: Path, cube: xr.Dataset) -> None:

@@ -115,7 +115,7 @@ def accessor_page() -> str:
     """Return the page of the accessor, made from what it registers."""
     importlib.import_module("xgamma")
     parts = ["# The accessor `.gamma`\n"]
-    for owner in (xr.Dataset, xr.DataArray):
+    for owner in (xr.Dataset, xr.DataArray, xr.DataTree):
         accessor = getattr(owner, "gamma", None)
         if accessor is None:
             continue

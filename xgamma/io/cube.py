@@ -25,6 +25,8 @@ __all__ = ["file_kind", "open_cube", "to_netcdf", "to_zarr", "write_cube"]
 
 #: Attribute of a store on a server while it is being written.
 INCOMPLETE = "xgamma_incomplete"
+#: Attribute of the root of a tree: what its groups are, see `xgamma.io.tree`.
+GROUPS = "xgamma_groups"
 
 
 def to_zarr(
@@ -214,6 +216,7 @@ def open_cube(
     chunks: Any = "auto",
     *,
     drop_variables: str | Iterable[str] | None = None,
+    group: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Open a cube or map with its sky and bin indexes; nothing but headers and axes is read.
@@ -227,6 +230,8 @@ def open_cube(
         dimension, None makes no Dask arrays.
     drop_variables
         Names that are not read.
+    group
+        Group of a Zarr store or netCDF file that holds several, as ``"hess"``; see `xgamma.open_tree`.
     storage_options
         What fsspec needs to open a URL (endpoint, keys).
 
@@ -237,11 +242,11 @@ def open_cube(
     Raises
     ------
     FileNotFoundError
-        If there is nothing at `path`.
+        If there is nothing at `path`, or not this group.
     OSError
         If the file is truncated, or the folder or file is of no known kind.
     ValueError
-        If the content contradicts itself (axes, units, grids).
+        If the content contradicts itself (axes, units, grids), or it holds several groups and none is named.
 
     Examples
     --------
@@ -250,20 +255,20 @@ def open_cube(
     >>> open_cube("axis.zarr").sel(energy=2).energy_min.item()
     1.0
     """
-    dataset = open_any(path, drop_variables, cache=chunks is None, storage_options=storage_options)
+    dataset = open_any(path, drop_variables, cache=chunks is None, storage_options=storage_options, group=group)
     if chunks is None:
         return decode(encode(dataset).compute()) if file_kind(path) == "fits" else dataset
-    result = _chunked(dataset, {} if isinstance(chunks, str) and chunks == "auto" else chunks, path)
+    result = _chunked(dataset, {} if isinstance(chunks, str) and chunks == "auto" else chunks, path, group)
     result.set_close(dataset.close)
     return result
 
 
-def _chunked(dataset: xr.Dataset, chunks: Any, path: str | os.PathLike[str]) -> xr.Dataset:
+def _chunked(dataset: xr.Dataset, chunks: Any, path: str | os.PathLike[str], group: str | None) -> xr.Dataset:
     """Make Dask arrays of all but axes and tables, by the chunks on disk where `chunks` names no size."""
     from dask.base import tokenize
 
     status = None if is_url(path) else os.stat(expand_path(path)).st_mtime_ns
-    token = tokenize(os.fspath(path), status, chunks)
+    token = tokenize(os.fspath(path), status, chunks, group)
     result = dataset.copy()
     for name, variable in dataset.variables.items():
         if is_table(variable) or name in dataset.xindexes:
@@ -282,12 +287,16 @@ def open_any(
     drop_variables: str | Iterable[str] | None = None,
     cache: bool = False,
     storage_options: Mapping[str, Any] | None = None,
+    group: str | None = None,
 ) -> xr.Dataset:
     """Open by kind of file: FITS as Dask arrays, others as arrays that xarray reads when they are used."""
     if storage_options:
         Location.of(path, storage_options)
     kind = file_kind(path)
     if kind == "fits":
+        if group is not None:
+            msg = f"{os.fspath(path)} is a FITS file, which has no groups; leave group={group!r} out"
+            raise ValueError(msg)
         from xgamma.io.fits_cube import read_fits
 
         return read_fits(path, drop_variables=drop_variables)
@@ -296,6 +305,7 @@ def open_any(
         "cache": cache,
         "drop_variables": drop_variables,
         "decode_timedelta": False,
+        "group": group,
     }
     if kind == "zarr":
         # a folder is read as it is now; on a server one file with all metadata saves many requests
@@ -303,13 +313,22 @@ def open_any(
         with warnings.catch_warnings():
             # what was not finished has no such file; it is refused below
             warnings.filterwarnings("ignore", message="Failed to open Zarr store with consolidated")
-            raw = xr.open_dataset(
-                place.text, engine="zarr", consolidated=None if place.is_url else False, **options, **place.arguments
-            )
+            consolidated = None if place.is_url and group is None else False
+            try:
+                raw = xr.open_dataset(
+                    place.text, engine="zarr", consolidated=consolidated, **options, **place.arguments
+                )
+            except FileNotFoundError as error:
+                if group is None:
+                    raise
+                raise FileNotFoundError(_no_group(path, group)) from error
     else:
         try:
             raw = xr.open_dataset(expand_path(path), engine="netcdf4", **options)
-        except OSError as error:  # of the HDF5 library: a number and two words
+        except OSError as error:
+            if str(error.args[0]).startswith("group not found"):
+                raise FileNotFoundError(_no_group(path, str(group))) from error
+            # of the HDF5 library: a number and two words
             msg = (
                 f"{expand_path(path)} is a damaged or truncated netCDF file ({error.strerror}); fetch or make it again"
             )
@@ -317,6 +336,9 @@ def open_any(
     if INCOMPLETE in raw.attrs:
         msg = f"the store {os.fspath(path)} was not finished when it was written; write it again with overwrite=True"
         raise OSError(msg)
+    if GROUPS in raw.attrs and group is None:
+        msg = f"{os.fspath(path)} holds a tree of several groups: xgamma.open_tree opens it, group= one of them"
+        raise ValueError(msg)
     result = decode(_restore_coords(decode_attrs(raw)))
     result.set_close(raw.close)
     return result
@@ -377,6 +399,10 @@ def prepare(cube: xr.Dataset | xr.DataArray) -> xr.Dataset:
             # labels and regions are few; neither format can stream text of unknown length
             dataset[name] = variable.compute().astype(object)
     return encode_attrs(dataset)
+
+
+def _no_group(path: str | os.PathLike[str], group: str) -> str:
+    return f"{os.fspath(path)} has no group {group!r}; xgamma.describe(path) tells what it holds"
 
 
 def _restore_coords(dataset: xr.Dataset) -> xr.Dataset:

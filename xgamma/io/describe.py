@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+import yaml
 
 from xgamma.coords.sky import PREFIXES, grid_of, has_sky
 from xgamma.io.cube import file_kind, open_cube
 from xgamma.io.fits_file import expand_path, open_fits
 from xgamma.io.ogip import is_spectrum, read_ogip
+from xgamma.io.tree import MODELS, is_tree, open_groups
 
 __all__ = ["describe", "describe_dataset"]
 
@@ -28,7 +30,8 @@ def describe(path: str | os.PathLike[str]) -> str:
     Parameters
     ----------
     path
-        Zarr store, netCDF or FITS file; an OGIP spectrum with its companions; other FITS files by their HDUs.
+        Zarr store or netCDF file, of one cube or of a tree; FITS file; an OGIP spectrum with its companions; other
+        FITS files by their HDUs.
 
     Returns
     -------
@@ -52,6 +55,8 @@ def describe(path: str | os.PathLike[str]) -> str:
     """
     kind = file_kind(path)
     lines = [f"{os.fspath(path)}: {KINDS[kind]}{_size(path)}"]
+    if is_tree(path):
+        return "\n".join([*lines, *_groups(path)])
     if kind != "fits":
         return "\n".join(lines + describe_dataset(open_cube(path)))
     try:
@@ -61,6 +66,18 @@ def describe(path: str | os.PathLike[str]) -> str:
             return "\n".join([*lines, *_spectrum(path), *_hdus(path)])
         return "\n".join([*lines, f"not a cube: {error}", *_hdus(path)])
     return "\n".join(lines + describe_dataset(dataset) + _hdus(path))
+
+
+def _groups(path: str | os.PathLike[str]) -> list[str]:
+    """Groups of a tree, each with what it holds, and the names of its models."""
+    lines: list[str] = []
+    for name, dataset in open_groups(path).items():
+        if name == MODELS:
+            found = yaml.safe_load(str(dataset["yaml"].values)) if "yaml" in dataset else {}
+            lines.append(f"models: {', '.join(str(m['name']) for m in found.get('components') or [])}")
+        elif dataset.variables or dataset.attrs:
+            lines += [f"group {name}:", *(f"  {line}" for line in describe_dataset(dataset))]
+    return lines
 
 
 def _spectrum(path: str | os.PathLike[str]) -> list[str]:

@@ -143,6 +143,8 @@ class BinnedDataset:
         The models.
     kept
         Bins of the cube that take part, dims of its counts.
+    background
+        Places of factors on the background, which multiply.
     """
 
     name: str
@@ -151,23 +153,34 @@ class BinnedDataset:
     statistic: Statistic
     contributions: tuple[Contribution, ...]
     kept: NDArray[np.bool_]
+    background: tuple[int, ...] = ()
     places: IntArray = field(init=False)
 
     def __post_init__(self) -> None:
         own = [c.places for c in self.contributions]
-        self.places = np.unique(np.concatenate(own)) if own else np.array([], np.intp)
+        self.places = np.unique(np.concatenate([*own, np.array(self.background, np.intp)]))
         self._remember()
 
     def _remember(self) -> None:
+        self._scaled_statistic: Callable[[float], Statistic] = lru_cache(maxsize=REMEMBERED)(self._statistic_of)
         # in a joint fit a step of one parameter leaves most datasets as they are
         self._deviance: Callable[[bytes], float] = lru_cache(maxsize=REMEMBERED)(self._deviance_of)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_deviance"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_deviance", "_scaled_statistic")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._remember()
+
+    def _statistic_of(self, factor: float) -> Statistic:
+        return self.statistic.scaled(factor)
+
+    def statistic_at(self, values: FloatArray) -> Statistic:
+        """Return the statistic with the background as the values scale it."""
+        if not self.background:
+            return self.statistic
+        return self._scaled_statistic(float(np.prod([values[place] for place in self.background])))
 
     @property
     def n_bins(self) -> int:
@@ -189,7 +202,7 @@ class BinnedDataset:
     def npred(self, values: FloatArray) -> FloatArray:
         """Return the predicted counts with the background, for on-off counts the best one, shape (n,)."""
         signal = self.npred_signal(values)
-        return signal + self.statistic.background(signal)
+        return signal + self.statistic_at(values).background(signal)
 
     def deviance(self, values: FloatArray) -> float:
         """Return the statistic without the terms that no model changes."""
@@ -198,15 +211,29 @@ class BinnedDataset:
     def _deviance_of(self, own: bytes) -> float:
         values = np.zeros(int(self.places.max(initial=-1)) + 1)
         values[self.places] = np.frombuffer(own)
-        return self.statistic.deviance(self.npred_signal(values))
+        return self.statistic_at(values).deviance(self.npred_signal(values))
 
     def gradient(self, values: FloatArray, steps: Mapping[int, float]) -> FloatArray:
         """Return the derivative of the deviance by all values; by steps for the places that have one, 0 elsewhere."""
         result = np.zeros(values.size)
-        slope = self.statistic.derivative(self.npred_signal(values))
+        signal = self.npred_signal(values)
+        slope = self.statistic_at(values).derivative(signal)
         for contribution in self.contributions:
             contribution.add_gradient(result, slope, values, steps)
+        self.add_background_gradient(result, signal, values, steps)
         return result
+
+    def add_background_gradient(
+        self, total: FloatArray, signal: FloatArray, values: FloatArray, steps: Mapping[int, float]
+    ) -> None:
+        """Add the derivatives of the deviance by the factors on the background that have steps."""
+        for place in set(self.background) & set(steps):
+            ends = []
+            for side in (steps[place], -steps[place]):
+                moved = values.copy()
+                moved[place] += side
+                ends.append(self.statistic_at(moved).deviance(signal))
+            total[place] += (ends[0] - ends[1]) / (2.0 * steps[place])
 
     def stat(self, values: FloatArray) -> float:
         """Return the statistic."""
@@ -214,7 +241,7 @@ class BinnedDataset:
 
     def stat_per_bin(self, values: FloatArray) -> FloatArray:
         """Return the statistic of each bin, shape (n,)."""
-        return self.statistic.per_bin(self.npred_signal(values))
+        return self.statistic_at(values).per_bin(self.npred_signal(values))
 
     def stat_per_label(self, values: FloatArray) -> dict[str, float]:
         """Return the statistic of each part that has a name of its own, such as a run."""

@@ -54,7 +54,7 @@ class SpectralFlux:
         own = list(model.arguments())
         #: Place of each of the model's values among those of the fit.
         self.places = np.array([parameters.index_of(p) for p in own], np.intp)
-        #: Flux for canonical values, not remembered.
+        #: Flux for canonical values, not remembered; with `stretch` all energies are this factor lower.
         self.integral = self._function()
         #: Which value only scales the spectrum, None if none does.
         self.scale = self._find_scale(own)
@@ -76,6 +76,11 @@ class SpectralFlux:
 
     def _function(self) -> Callable[..., FloatArray]:
         return _integrator(self.model, self.low, self.high)
+
+    @property
+    def center(self) -> FloatArray:
+        """Middle of the bins in TeV, where effective areas are known."""
+        return np.sqrt(self.low * self.high)
 
     @property
     def scale_place(self) -> int | None:
@@ -151,15 +156,19 @@ class SpectralFlux:
 
 
 def _integrator(model: SpectralModel, low: FloatArray, high: FloatArray) -> Callable[..., FloatArray]:
-    """Return the integral over fixed bins as a function of the values, with the nodes of a quadrature made once."""
+    """Return the integral over fixed bins as a function of the values, with the nodes of a quadrature made once.
+
+    With `stretch`, the bins are those of an instrument which sees all energies higher by this factor.
+    """
     if type(model).evaluate_integral is not SpectralModel.evaluate_integral or not low.size:
-        return lambda *values: model.evaluate_integral(low, high, *values)
+        return lambda *values, stretch=1.0: model.evaluate_integral(low / stretch, high / stretch, *values)
     energy, weights = _nodes(low, high)
 
-    def integral(*values: float) -> FloatArray:
+    def integral(*values: float, stretch: float = 1.0) -> FloatArray:
         if len(model.kinks(*values)):
-            return model.evaluate_integral(low, high, *values)
-        return np.asarray((model.evaluate(energy, *values) * weights).sum(axis=1))
+            return model.evaluate_integral(low / stretch, high / stretch, *values)
+        total = (model.evaluate(energy / stretch, *values) * weights).sum(axis=1)
+        return np.asarray(total / stretch)
 
     return integral
 

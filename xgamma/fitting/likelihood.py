@@ -7,8 +7,8 @@ minimum would drown in rounding. What users see is their sum, in the conventions
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,9 @@ class Statistic(Protocol):
 
     def background(self, signal: FloatArray) -> FloatArray:
         """Return the background in each bin that goes with a signal."""
+
+    def scaled(self, factor: float) -> Self:
+        """Return the statistic with the background multiplied by a factor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +136,10 @@ class CashStatistic:
         """Return the known background."""
         return self.known
 
+    def scaled(self, factor: float) -> Self:
+        """Return the statistic with the known background multiplied by a factor."""
+        return replace(self, known=self.known * factor)
+
 
 @dataclass(frozen=True, eq=False)
 class WStatistic:
@@ -214,6 +221,10 @@ class WStatistic:
         """Return the background of the on region that fits best beside a signal."""
         return self.alpha * wstat_background(self.counts, self.counts_off, self.alpha, signal)
 
+    def scaled(self, factor: float) -> Self:
+        """Return the statistic with the ratio of on to off exposure multiplied by a factor."""
+        return replace(self, alpha=self.alpha * factor)
+
 
 @dataclass(frozen=True, eq=False)
 class ChiSquare:
@@ -264,3 +275,7 @@ class ChiSquare:
     def background(self, signal: FloatArray) -> FloatArray:
         """Return the known background."""
         return self.known
+
+    def scaled(self, factor: float) -> Self:
+        """Return the statistic with the known background multiplied by a factor."""
+        return replace(self, known=self.known * factor)

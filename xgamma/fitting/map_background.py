@@ -13,7 +13,7 @@ from xgamma.fitting.map_contribution import MapContribution
 from xgamma.models.parameter import Parameters
 from xgamma.models.spectral_model import SpectralModel
 
-__all__ = ["EnergyFactor", "ScaledCounts"]
+__all__ = ["EnergyFactor", "FactorOfValues", "ScaledCounts"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -42,6 +42,29 @@ class EnergyFactor:
         return np.asarray(self.model.evaluate(self.energy, *(values[self.places] * self.factors).tolist()), float)
 
 
+class FactorOfValues:
+    """A product of values of a fit, and of another factor on each measured bin if there is one.
+
+    Parameters
+    ----------
+    places
+        Places of the values.
+    energy
+        Central energies in TeV, shape (n,).
+    other
+        The other factor.
+    """
+
+    def __init__(self, places: tuple[int, ...], energy: FloatArray, other: EnergyFactor | None = None) -> None:
+        self.energy, self._own, self._other = energy, list(places), other
+        self.places = np.array([*places, *(() if other is None else other.places.tolist())], np.intp)
+
+    def __call__(self, values: FloatArray) -> FloatArray:
+        """Return the factors for the values of all parameters, shape (n,)."""
+        whole = np.ones(self.energy.shape) if self._other is None else self._other(values)
+        return whole * float(np.prod(values[self._own]))
+
+
 class ScaledCounts(MapContribution):
     """Counts of a background or template, times a factor in each measured bin of energy.
 
@@ -61,7 +84,7 @@ class ScaledCounts(MapContribution):
     #: Whether it is the background of the cube, which `npred_signal` leaves out.
     is_background = False
 
-    def __init__(self, name: str, factor: EnergyFactor, counts: FloatArray, energy: IntArray) -> None:
+    def __init__(self, name: str, factor: EnergyFactor | FactorOfValues, counts: FloatArray, energy: IntArray) -> None:
         self.name, self.factor, self.counts, self.energy = name, factor, counts, energy
         self.places = np.unique(factor.places)
         #: Counts in each measured bin.

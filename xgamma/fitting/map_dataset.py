@@ -79,7 +79,7 @@ class MapDataset(BinnedDataset):
         super().__post_init__()
         own: list[MapContribution] = [c for c in self.contributions if isinstance(c, MapContribution)]
         cash = isinstance(self.statistic, CashStatistic) and self.statistic.weights is None
-        self._fast = cash and len(own) == len(self.contributions)
+        self._fast = cash and len(own) == len(self.contributions) and not self.background
         self._sort()
 
     def _sort(self) -> None:
@@ -127,11 +127,11 @@ class MapDataset(BinnedDataset):
     def npred(self, values: FloatArray) -> FloatArray:
         """Return the predicted counts with the background, shape (n,)."""
         signal = self._npred_models(values)
-        return signal + self.statistic.background(signal)
+        return signal + self.statistic_at(values).background(signal)
 
     def stat_per_bin(self, values: FloatArray) -> FloatArray:
         """Return the statistic of each bin, shape (n,)."""
-        return self.statistic.per_bin(self._npred_models(values))
+        return self.statistic_at(values).per_bin(self._npred_models(values))
 
     def stat_per_label(self, values: FloatArray) -> dict[str, float]:
         """Return the statistic by the name of the map."""
@@ -144,7 +144,7 @@ class MapDataset(BinnedDataset):
         values = np.zeros(int(self.places.max(initial=-1)) + 1)
         values[self.places] = np.frombuffer(own)
         if not self._fast:
-            return self.statistic.deviance(self._npred_models(values))
+            return self.statistic_at(values).deviance(self._npred_models(values))
         base = self._base(values[self._dense_places].tobytes())
         result = base.deviance + self._walk(base, values)[0]
         if any(c.dense for c in self._sparse):  # one has grown
@@ -218,9 +218,11 @@ class MapDataset(BinnedDataset):
         """Return the derivative of the deviance by all values; by steps for the places that have one, 0 elsewhere."""
         result = np.zeros(values.size)
         if not self._fast:
-            slope: Any = self.statistic.derivative(self._npred_models(values))
+            signal = self._npred_models(values)
+            slope: Any = self.statistic_at(values).derivative(signal)
             for contribution in self.contributions:
                 contribution.add_gradient(result, slope, values, steps)
+            self.add_background_gradient(result, signal, values, steps)
             return result
         assert isinstance(self.statistic, CashStatistic)
         base = self._base(values[self._dense_places].tobytes())

@@ -17,6 +17,7 @@ from xgamma.fitting.flux import SpectralFlux
 from xgamma.fitting.likelihood import ChiSquare, Statistic
 from xgamma.fitting.point_statistics import AsymmetricChiSquare, ProfileStatistic
 from xgamma.fitting.response import Axes
+from xgamma.fitting.systematics import NO_SYSTEMATICS, Nuisance, flux_of
 from xgamma.io.flux_layout import flux_attrs, limit_flags, sed_type_of, value_names
 from xgamma.models.parameter import Parameters
 from xgamma.models.sky_model import SkyModel
@@ -154,17 +155,27 @@ class SpectralValues(SpectralFlux):
         self.sed_type, self.energy = sed_type, energy
         super().__init__(model, parameters, low, high)
 
+    @property
+    def center(self) -> FloatArray:
+        """Reference energies in TeV."""
+        return self.energy
+
     def _function(self) -> Callable[..., FloatArray]:
         model, energy, low, high = self.model, self.energy, self.low, self.high
+        # with a stretch, the instrument that made the points saw all energies higher by this factor
         if self.sed_type == "flux":
-            return lambda *v: np.asarray(model.evaluate_integral(low, high, *v), float)
+            return lambda *v, stretch=1.0: np.asarray(model.evaluate_integral(low / stretch, high / stretch, *v), float)
         if self.sed_type == "eflux":
-            return lambda *v: ERG * np.asarray(model.evaluate_energy_flux(low, high, *v), float)
+            return lambda *v, stretch=1.0: (
+                ERG * stretch * np.asarray(model.evaluate_energy_flux(low / stretch, high / stretch, *v), float)
+            )
         factor = ERG * energy**2 if self.sed_type == "e2dnde" else np.ones(energy.shape)
-        return lambda *v: factor * np.asarray(model.evaluate(energy, *v), float)
+        return lambda *v, stretch=1.0: factor / stretch * np.asarray(model.evaluate(energy / stretch, *v), float)
 
 
-def compile_points(s: Spectra, models: Iterable[SkyModel], parameters: Parameters, stat: str) -> BinnedDataset:
+def compile_points(
+    s: Spectra, models: Iterable[SkyModel], parameters: Parameters, stat: str, nuisance: Nuisance = NO_SYSTEMATICS
+) -> BinnedDataset:
     """Prepare the likelihood of models for flux points.
 
     Parameters
@@ -177,6 +188,8 @@ def compile_points(s: Spectra, models: Iterable[SkyModel], parameters: Parameter
         All parameters of the fit.
     stat
         ``"chi2"``, ``"distrib"`` or ``"profile"``.
+    nuisance
+        Systematic errors of the instrument.
 
     Returns
     -------
@@ -202,7 +215,7 @@ def compile_points(s: Spectra, models: Iterable[SkyModel], parameters: Parameter
         flux = SpectralValues(
             model.spectral, parameters, sed_type, axis.values.astype(float), s.axes.low, s.axes.high
         )  # fmt: skip
-        contributions.append(SpectralContribution(model.name, flux, _matrix(values, kept, rows)))
+        contributions.append(SpectralContribution(model.name, flux_of(flux, nuisance), _matrix(values, kept, rows)))
     return BinnedDataset(s.name, s.labels, part, statistic, tuple(contributions), kept)
 
 

@@ -16,8 +16,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "spatial": ("spatial_shapes", "spatial_disk", "spatial_template", "spatial_template_nd", "spatial_norm"),
     "temporal": ("temporal_shapes", "temporal_template", "temporal_phase"),
+    "nuisance": ("systematics",),
     "prior": ("prior",),
-    "model": ("sky_model", "background_model"),
+    "model": ("sky_model", "background_model", "systematics"),
 }
 
 _classes: dict[str, dict[str, type]] = {kind: {} for kind in MODULES}

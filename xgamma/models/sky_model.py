@@ -25,7 +25,7 @@ __all__ = ["Model", "SkyModel"]
 #: Responses that a model may leave out.
 RESPONSES = ("exposure", "psf", "edisp")
 #: Parts of a model.
-KINDS = ("spectral", "spatial", "temporal")
+KINDS = ("spectral", "spatial", "temporal", "nuisance")
 
 
 def _dataset_names(model: str, given: Any) -> list[str] | None:

@@ -206,6 +206,15 @@ class ObservationFiles:
         self.observation = observation
         self._stack = stack
         self._open: dict[str, FitsTables] = {}
+        # event lists as they are read, for parts of a run; not kept for a run that is read once
+        self._lists: dict[tuple[str, ...] | None, xr.Dataset] | None = None
+
+    def part(self, cut: ObservationFilter | None) -> ObservationFiles:
+        """Return the same open files with another filter of the run; its event list is read once for all parts."""
+        other = ObservationFiles(replace(self.observation, cut=cut), self._stack)
+        self._lists = {} if self._lists is None else self._lists
+        other._open, other._lists = self._open, self._lists
+        return other
 
     def hdu(self, hdu_type: str) -> Any:
         """Return an HDU (`~xgamma.io.fits_table.FitsTable`, or astropy's), for reading inside the ``with`` block.
@@ -257,8 +266,14 @@ class ObservationFiles:
         needed = (
             None if columns is None or (cut and cut.events) else [*columns, *(["time"] if cut and cut.time else [])]
         )
-        events = read_events(self.hdu("events"), needed, run.on_bad, where=run.location("events").file)
-        events.attrs["obs_id"] = run.obs_id
+        key = None if needed is None else tuple(needed)
+        if self._lists is not None and key in self._lists:
+            events = self._lists[key].copy()
+        else:
+            events = read_events(self.hdu("events"), needed, run.on_bad, where=run.location("events").file)
+            events.attrs["obs_id"] = run.obs_id
+            if self._lists is not None:
+                self._lists[key] = events.copy()
         if cut is not None:
             moving = self.pointing() if any(isinstance(f, OffsetFilter) for f in cut.events) else None
             events = cut.filter_events(events, moving)

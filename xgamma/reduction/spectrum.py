@@ -6,6 +6,7 @@ import functools
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from operator import getitem
 from typing import Any
 
@@ -23,7 +24,7 @@ from xgamma.reduction.graph import batches
 from xgamma.reduction.measured import measured
 from xgamma.reduction.region_background import PreparedOff, Usable, check_spectrum_background
 from xgamma.reduction.spectrum_settings import SpectrumSettings, spectrum_settings
-from xgamma.reduction.spectrum_task import ON_OFF, finish_spectra, reduce_spectra
+from xgamma.reduction.spectrum_task import ON_OFF, finish_spectra, reduce_spectra, same_run
 from xgamma.reduction.tasks import add
 
 __all__ = ["reduce_to_spectra"]
@@ -187,6 +188,18 @@ def _batch_size(chunks: Mapping[str, int] | None, number: int) -> int:
     return int(size)
 
 
+def _batches(runs: Sequence[Observation], size: int) -> list[list[Observation]]:
+    """Put runs into batches of `size` at most; the parts of a run, which share its files, stay together if they can."""
+    result: list[list[Observation]] = []
+    for _, parts in groupby(runs, key=same_run):
+        for group in batches(list(parts), size):
+            if result and len(result[-1]) + len(group) <= size:
+                result[-1] += group
+            else:
+                result.append(list(group))
+    return result
+
+
 def _text(grid: xr.Dataset, settings: SpectrumSettings) -> str:
     """What tells the settings from others, also in another process."""
     axes = [settings.energy_edges, settings.energy_true_edges, settings.energy, settings.energy_true]
@@ -212,7 +225,7 @@ def _arrays(
     name = f"reduce-spectra-{hashlib.sha256(chr(10).join(words).encode()).hexdigest()[:32]}"
     layer: dict[Any, Any] = {f"{name}-settings": settings}
     usable, graphs = _usable_key(layer, name, None if off is None else off.usable)
-    groups = batches(runs, size)
+    groups = _batches(runs, size)
     first = 0
     work: list[tuple[Any, ...]] = []
     for group in groups:

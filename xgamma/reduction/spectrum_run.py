@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -17,6 +17,8 @@ from xgamma.reduction.observation import OpenRun
 from xgamma.reduction.region_set import OnRegion, event_vectors, events_inside
 
 __all__ = ["RunEvents", "SpectrumRun"]
+
+T = TypeVar("T")
 
 #: How far the radius of an on region may be from that of the responses' own selection, as a part of it.
 RADIUS_TOLERANCE = 0.01
@@ -62,10 +64,27 @@ class SpectrumRun:
         On regions.
     columns
         Columns of the event list to read beside position and energy.
+    shared
+        What parts of one run have in common; filled here.
     """
 
-    def __init__(self, run: OpenRun, regions: Sequence[OnRegion], columns: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        run: OpenRun,
+        regions: Sequence[OnRegion],
+        columns: Sequence[str] = (),
+        shared: dict[Hashable, Any] | None = None,
+    ) -> None:
         self.run, self.regions, self.extra = run, tuple(regions), tuple(columns)
+        self._shared = {} if shared is None else shared
+
+    def of_pointing(self, name: Hashable, make: Callable[[], T]) -> T:
+        """Return what depends on responses and pointing alone: made once for the parts of a run that does not drift."""
+        key = name, self.run.pointing
+        if key not in self._shared:
+            self._shared[key] = make()
+        value: T = self._shared[key]
+        return value
 
     @property
     def name(self) -> Any:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from xgamma.dl3.observation import Observation
 from xgamma.reduction.containment import circle_containment
+from xgamma.reduction.observation import OpenRun
 from xgamma.reduction.region_background import OffSpectrum, Usable
 from xgamma.reduction.spectrum_mask import spectrum_mask
 from xgamma.reduction.spectrum_run import SpectrumRun
 from xgamma.reduction.spectrum_settings import SpectrumSettings
 from xgamma.reduction.tasks import Arrays, at_rows, opened, run_scalars
 
-__all__ = ["ON_OFF", "finish_spectra", "reduce_spectra"]
+__all__ = ["ON_OFF", "finish_spectra", "reduce_spectra", "same_run"]
 
 #: Variables of an on-off spectrum.
 ON_OFF = ("counts_off", "acceptance", "acceptance_off", "background")
@@ -54,12 +56,17 @@ def reduce_spectra(
         they are a dimension.
     """
     made, scalars = [], []
-    for observation in runs:
+    columns = () if settings.off is None else settings.off.columns
+    # parts of a run, as `split_runs` makes them, share its files and what its pointing tells
+    for _, parts in groupby(runs, key=same_run):
+        first, *more = parts
+        shared: dict[Any, Any] = {}
         # what a task calls a run of a map is all that is needed here
-        with opened(observation, settings) as run:  # type: ignore[arg-type]
-            spectra = SpectrumRun(run, settings.regions, () if settings.off is None else settings.off.columns)
-            made.append(_of_run(spectra, settings, usable))
-            scalars.append(run_scalars(run))
+        with opened(first, settings) as run:  # type: ignore[arg-type]
+            opens: list[OpenRun] = [run, *(OpenRun(run.files.part(part.cut), settings) for part in more)]
+            for part in opens:
+                made.append(_of_run(SpectrumRun(part, settings.regions, columns, shared), settings, usable))
+                scalars.append(run_scalars(part))  # type: ignore[arg-type]
     if rows is None:
         arrays = {name: np.stack([one[name] for one in made]) for name in made[0]}
         return _single(arrays, settings, axis=1) | at_rows(scalars, (0, len(runs)))
@@ -67,6 +74,11 @@ def reduce_spectra(
     for one in made:
         add_to(total, _weighted(one))
     return total | at_rows(scalars, rows)
+
+
+def same_run(observation: Observation) -> tuple[Any, ...]:
+    """Return what the parts of a run have in common: all but their filters."""
+    return observation.obs_id, observation.hdus, observation.on_bad
 
 
 def _single(arrays: Arrays, settings: SpectrumSettings, axis: int) -> Arrays:
@@ -88,7 +100,7 @@ def _of_run(spectra: SpectrumRun, settings: SpectrumSettings, usable: Any) -> Ar
         outside = outside | ~(result["exposure"] > 0).any(axis=1)
         result["exposure"][beyond] = 0.0
     if "edisp" in settings.selection:
-        result["edisp"] = _edisp(spectra)
+        result["edisp"] = spectra.of_pointing("edisp", lambda: _edisp(spectra)).copy()
     if "background" in settings.selection:
         result["background"] = _background(spectra)
     if settings.off is not None:
@@ -116,12 +128,18 @@ def _samples(spectra: SpectrumRun) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _exposure(spectra: SpectrumRun, settings: SpectrumSettings) -> np.ndarray:
     """Exposure in cm2 s, shape (n_region, n_true)."""
-    vectors, weights, first = _samples(spectra)
-    values = spectra.run.selected_exposure(spectra.run.offset(vectors))
+    _, weights, first = _samples(spectra)
+    values = _area(spectra) * spectra.run.livetime
     exposure = np.add.reduceat(values * weights, first, axis=1).T.copy()
     if settings.containment_correction:
-        exposure *= _containment(spectra, settings)
+        exposure *= spectra.of_pointing("containment", lambda: _containment(spectra, settings))
     return exposure
+
+
+def _area(spectra: SpectrumRun) -> np.ndarray:
+    """Effective area in cm2 at the samples of all regions, shape (n_true, n)."""
+    run = spectra.run
+    return spectra.of_pointing("area", lambda: run.effective_area.at(run.offset(_samples(spectra)[0])))
 
 
 def _containment(spectra: SpectrumRun, settings: SpectrumSettings) -> np.ndarray:
@@ -147,7 +165,8 @@ def _edisp(spectra: SpectrumRun) -> np.ndarray:
     result = []
     for region in spectra.regions:
         offset = run.offset(region.samples)
-        weights = run.selected_exposure(offset) * region.weights
+        # without the livetime, which parts of a run do not share
+        weights = run.effective_area.at(offset) * region.weights
         total = weights.sum(axis=1, keepdims=True)
         # without exposure no event comes at all: any weight will do
         weights = np.where(total > 0, weights / np.where(total > 0, total, 1.0), region.weights)

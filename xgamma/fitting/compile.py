@@ -16,16 +16,27 @@ from numpy.typing import NDArray
 
 from xgamma.coords.units import to_unit
 from xgamma.fitting.cubes import Cubes, Spectra, match_models, named_cubes, spectra_of
-from xgamma.fitting.dataset import BinnedDataset, Likelihood, PriorTerm, SpectralContribution
+from xgamma.fitting.dataset import BinnedDataset, Contribution, Likelihood, PriorTerm, SpectralContribution
 from xgamma.fitting.flux import SpectralFlux
 from xgamma.fitting.likelihood import CashStatistic, ChiSquare, Statistic, WStatistic
 from xgamma.fitting.map_compile import compile_map
-from xgamma.fitting.map_cubes import Maps, check_map_models, is_map, maps_of, response_arrays
+from xgamma.fitting.map_cubes import Maps, at_row, check_map_models, is_map, maps_of, response_arrays
 from xgamma.fitting.points import POINT_STATISTICS, compile_points, is_points, point_stat_name, points_of
 from xgamma.fitting.response import Response, response
+from xgamma.fitting.systematics import (
+    NO_SYSTEMATICS,
+    Nuisance,
+    check_systematics,
+    flux_of,
+    parts_of,
+    systematics_groups,
+    without_systematics,
+)
+from xgamma.fitting.varying import GTI, TemporalFactor, VaryingContribution, check_steady, gti_of_models
 from xgamma.models.models import as_models
 from xgamma.models.parameter import Parameters
 from xgamma.models.sky_model import Model, SkyModel
+from xgamma.models.systematics import Systematics
 
 __all__ = ["StatName", "compile_likelihood", "stat_name"]
 
@@ -43,7 +54,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
 #: Variables that choose bins, or weigh them.
 MASKS = ("mask_safe", "mask_fit", "weights")
 #: Variables that are responses of maps.
-RESPONSES = ("exposure", "psf", "edisp", "irf_exposure", "psf_exposure")
+RESPONSES = ("exposure", "psf", "edisp", "irf_exposure", "psf_exposure", *GTI)
 
 
 def stat_name(cube: xr.Dataset, stat: str | None = None) -> str:
@@ -127,31 +138,46 @@ def compile_likelihood(
     >>> likelihood.datasets[0].npred(source.parameters.values)
     array([9.])
     """
-    chosen = as_models(models)
+    given = as_models(models)
+    parameters = given.parameters
+    chosen, systematics = without_systematics(given)
     named = named_cubes(cubes)
     alone = len(named) == 1
-    parts: dict[str, Spectra] = {n: _part(n, c, alone) for n, c in named.items()}
-    maps = [s for s in parts.values() if isinstance(s, Maps)]
-    sources = match_models(chosen, [s for s in parts.values() if not isinstance(s, Maps)], maps)
+    whole: dict[str, Spectra] = {n: _part(n, c, alone) for n, c in named.items()}
+    maps = [s for s in whole.values() if isinstance(s, Maps)]
+    sources = match_models(chosen, [s for s in whole.values() if not isinstance(s, Maps)], maps)
     check_map_models(chosen, maps)
-    names = _stat_names(named, stat)
-    cubes_of = {n: s for n, s in parts.items() if not is_points(s.cube)}
-    loaded = dict(zip(cubes_of, _load(list(cubes_of.values()), [names[n] for n in cubes_of]), strict=True))
-    fluxes: dict[Any, SpectralFlux] = {}
-    parameters = chosen.parameters
+    stats = _stat_names(named, stat)
+    parts = [part for s in whole.values() for part in _parts(s, systematics)]
+    of_cubes = [s for s, _ in parts if not is_points(s.cube)]
+    arrays = _load(of_cubes, [stats[s.name] for s in of_cubes], chosen)
+    loaded = {id(s): v for s, v in zip(of_cubes, arrays, strict=True)}
+    fluxes: dict[Any, Any] = {}
     datasets: list[BinnedDataset] = []
-    for name, s in parts.items():
-        if name not in cubes_of:
-            datasets.append(compile_points(s, sources, parameters, names[name]))
+    for s, own in parts:
+        name = stats[s.name]
+        if id(s) not in loaded:
+            check_steady(s, sources)
+            datasets.append(compile_points(s, sources, parameters, name, Nuisance.of(own, parameters)))
         elif isinstance(s, Maps):
-            responses = {n: v for n, v in loaded[name].items() if n in RESPONSES}
-            values = {n: v for n, v in loaded[name].items() if n not in RESPONSES}
-            statistic = partial(_map_statistic, names[name])
-            datasets += compile_map(s, chosen, parameters, values, responses, statistic)
+            responses = {n: v for n, v in loaded[id(s)].items() if n in RESPONSES}
+            values = {n: v for n, v in loaded[id(s)].items() if n not in RESPONSES}
+            statistic = partial(_map_statistic, name)
+            datasets += compile_map(s, chosen, parameters, values, responses, statistic, systematics)
         else:
-            datasets.append(_compile(_Loaded(s, names[name], loaded[name]), sources, parameters, fluxes))
+            nuisance = Nuisance.of(own, parameters)
+            datasets.append(_compile(_Loaded(s, name, loaded[id(s)]), sources, parameters, fluxes, nuisance))
     _check_bins(datasets)
-    return Likelihood(tuple(datasets), prior_terms(chosen.parameters))
+    check_systematics(systematics, parameters, datasets)
+    return Likelihood(tuple(datasets), prior_terms(parameters))
+
+
+def _parts(s: Spectra, systematics: Sequence[Systematics]) -> list[tuple[Spectra, tuple[Systematics, ...]]]:
+    """A cube, or its parts where systematic errors differ between its runs; maps are one dataset a run anyway."""
+    groups = systematics_groups(s, systematics)
+    if isinstance(s, Maps) or len(groups) == 1:
+        return [(s, groups[0][1])]
+    return [(part, own) for rows, own in groups for part in parts_of(s, rows)]
 
 
 def _part(name: str, cube: xr.Dataset, alone: bool) -> Spectra:
@@ -194,7 +220,7 @@ class _Loaded:
     values: Mapping[str, FloatArray]
 
 
-def _load(spectra: Sequence[Spectra], names: list[str]) -> list[dict[str, FloatArray]]:
+def _load(spectra: Sequence[Spectra], names: list[str], models: Iterable[Model]) -> list[dict[str, FloatArray]]:
     """Compute what the likelihood needs of all cubes, together."""
     lazy: list[dict[str, Any]] = []
     for s, name in zip(spectra, names, strict=True):
@@ -206,11 +232,12 @@ def _load(spectra: Sequence[Spectra], names: list[str]) -> list[dict[str, FloatA
         if isinstance(s, Maps):
             on_map = dict.fromkeys((*wanted, *MASKS), ("energy", "y", "x"))
             own = {n: _aligned(s, n, dims).data for n, dims in on_map.items() if n in s.cube}
-            lazy.append(own | {n: v.data for n, v in response_arrays(s).items()})
+            lazy.append(own | {n: v.data for n, v in response_arrays(s, models).items()})
             continue
         core = dict.fromkeys((*wanted, *MASKS), ("energy",)) | {
             "exposure": ("energy_true",), "edisp": ("energy_true", "energy")}  # fmt: skip
-        lazy.append({n: _aligned(s, n, dims).data for n, dims in core.items() if n in s.cube})
+        own = {n: _aligned(s, n, dims).data for n, dims in core.items() if n in s.cube}
+        lazy.append(own | {n: v.data for n, v in gti_of_models(s, models).items()})
     computed: tuple[list[dict[str, Any]]] = compute(lazy)
     return [{n: np.asarray(v) for n, v in values.items()} for values in computed[0]]
 
@@ -227,13 +254,17 @@ def _aligned(s: Spectra, name: str, core: tuple[str, ...]) -> xr.Variable:
 
 
 def _compile(
-    loaded: _Loaded, models: list[SkyModel], parameters: Parameters, fluxes: dict[Any, SpectralFlux]
+    loaded: _Loaded,
+    models: list[SkyModel],
+    parameters: Parameters,
+    fluxes: dict[Any, Any],
+    nuisance: Nuisance = NO_SYSTEMATICS,
 ) -> BinnedDataset:
     s = loaded.spectra
     kept, statistic = _statistic(loaded)
     part = np.repeat(np.arange(len(s.labels)), kept.reshape(len(s.labels), -1).sum(axis=1))
     responses: dict[Any, Response] = {}
-    contributions = []
+    contributions: list[Contribution] = []
     for model in models:
         rows = s.rows(model)
         if not rows.any() or not kept.any():
@@ -243,11 +274,30 @@ def _compile(
             responses[key] = _response(loaded, kept, model, rows)
         folding = responses[key]
         # spectra with the same energies share the flux of a model
-        where = (id(model.spectral), folding.low.tobytes(), folding.high.tobytes())
+        own = nuisance if model.apply_irf["exposure"] else NO_SYSTEMATICS
+        where = (id(model.spectral), folding.low.tobytes(), folding.high.tobytes(), own)
         if where not in fluxes:
-            fluxes[where] = SpectralFlux(model.spectral, parameters, folding.low, folding.high)
-        contributions.append(SpectralContribution(model.name, fluxes[where], folding.matrix))
-    return BinnedDataset(s.name, s.labels, part, statistic, tuple(contributions), kept)
+            fluxes[where] = flux_of(SpectralFlux(model.spectral, parameters, folding.low, folding.high), own)
+        if model.temporal is None:
+            contributions.append(SpectralContribution(model.name, fluxes[where], folding.matrix))
+        else:
+            means = _means(loaded, model, parameters, np.sqrt(folding.low * folding.high))
+            contributions.append(VaryingContribution(model.name, fluxes[where], folding.matrix, means, part))
+    # a background that is not there cannot be scaled
+    factors = nuisance.background if np.any(statistic.background(np.ones(part.size))) else ()
+    return BinnedDataset(s.name, s.labels, part, statistic, tuple(contributions), kept, factors)
+
+
+def _means(loaded: _Loaded, model: SkyModel, parameters: Parameters, energy: FloatArray) -> list[TemporalFactor | None]:
+    """Means of a source that varies over the good time intervals of each spectrum to which it belongs."""
+    s, found = loaded.spectra, []
+    rows = s.rows(model).ravel()
+    assert model.temporal is not None
+    for i, place in enumerate(np.ndindex(*s.shape) if s.shape else [()]):
+        start, stop = (at_row(loaded.values[n], place) for n in GTI)
+        own = TemporalFactor(model.temporal, parameters, start, stop, energy, s.labels[i]) if rows[i] else None
+        found.append(own)
+    return found
 
 
 def _response(loaded: _Loaded, kept: BoolArray, model: SkyModel, rows: BoolArray) -> Response:
@@ -305,7 +355,7 @@ def _statistic(loaded: _Loaded) -> tuple[BoolArray, Statistic]:
     wide = {
         n: np.asarray(np.broadcast_to(v, shape), float)
         for n, v in values.items()
-        if n not in (*MASKS, "exposure", "edisp")
+        if n not in (*MASKS, "exposure", "edisp", *GTI)
     }
     on_off = loaded.stat == "wstat" or (loaded.stat == "chi2" and "counts_off" in wide)
     if on_off:

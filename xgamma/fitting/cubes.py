@@ -205,7 +205,7 @@ def match_models(models: Models, spectra: Iterable[Spectra], maps: Iterable[Spec
     TypeError
         If a model is not one for spectra, and belongs to no map.
     ValueError
-        If a model varies in time, or is a factor where a spectrum should be.
+        If a model is a factor where a spectrum should be.
     """
     cubes, sky = list(spectra), list(maps)
     sources: list[SkyModel] = []
@@ -220,9 +220,6 @@ def match_models(models: Models, spectra: Iterable[Spectra], maps: Iterable[Spec
                 continue
             msg = f"{model.name!r} is a {type(model).__name__}; spectra are fitted with SkyModel"
             raise TypeError(msg)
-        if model.temporal is not None:
-            msg = f"{model.name!r} varies in time, which the cube does not resolve; fit model.copy(temporal=None)"
-            raise ValueError(msg)
         # a template of energies has the unit of a flux itself
         if model.spectral.is_norm and not (on_map and getattr(model.spatial, "is_energy_dependent", False)):
             msg = f"the spectrum of {model.name!r} is a factor without unit; multiply it by a spectrum that has one"

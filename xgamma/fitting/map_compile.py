@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xgamma.fitting.flux import SpectralFlux
 from xgamma.fitting.likelihood import CashStatistic, Statistic
-from xgamma.fitting.map_background import EnergyFactor, ScaledCounts
+from xgamma.fitting.map_background import EnergyFactor, FactorOfValues, ScaledCounts
 from xgamma.fitting.map_contribution import FoldedSource, KeptBins, MapContribution, SpatialValues
 from xgamma.fitting.map_cubes import Maps, ResponseAxes, at_row, map_response
 from xgamma.fitting.map_dataset import MapDataset
@@ -19,12 +21,15 @@ from xgamma.fitting.map_extended import ExtendedContribution
 from xgamma.fitting.map_irf import EnergyFolding, MapResponse
 from xgamma.fitting.map_point import PointContribution
 from xgamma.fitting.map_template import background_shape, template_counts
+from xgamma.fitting.systematics import NO_SYSTEMATICS, Nuisance, WidenedContribution, flux_of
+from xgamma.fitting.varying import UNKNOWN_TIME, GoodTime, varying_flux
 from xgamma.models.background_model import FoVBackgroundModel, TemplateNPredModel
 from xgamma.models.models import Models
 from xgamma.models.parameter import Parameters
 from xgamma.models.sky_model import Model, SkyModel
 from xgamma.models.spatial_model import SpatialModel
 from xgamma.models.spatial_shapes import PointSpatialModel
+from xgamma.models.systematics import Systematics
 
 __all__ = ["compile_map", "source_contribution"]
 
@@ -43,6 +48,7 @@ class _Row:
     responses: Mapping[str, FloatArray]
     kept: BoolArray
     bins: KeptBins
+    nuisance: Nuisance
 
 
 def compile_map(
@@ -52,6 +58,7 @@ def compile_map(
     values: Mapping[str, FloatArray],
     responses: Mapping[str, FloatArray],
     statistic_of: StatisticOf,
+    systematics: Sequence[Systematics] = (),
 ) -> list[MapDataset]:
     """Prepare the likelihood of each map of a cube.
 
@@ -69,6 +76,8 @@ def compile_map(
         Exposure, psf, edisp, irf_exposure with the dims of `response_arrays`.
     statistic_of
         Makes the statistic of one map.
+    systematics
+        Systematic errors; those that belong to a map take part in it.
 
     Returns
     -------
@@ -82,7 +91,8 @@ def compile_map(
         arrays = {n: at_row(v, place) for n, v in values.items()}
         kept, statistic = statistic_of(own, arrays)
         own_responses = {n: at_row(v, place) for n, v in responses.items()}
-        row = _Row(own, axes, own_responses, kept, KeptBins.of(kept))
+        nuisance = Nuisance.of([m for m in systematics if s.rows(m)[place]], parameters)
+        row = _Row(own, axes, own_responses, kept, KeptBins.of(kept), nuisance)
         chosen = [m for m in models if s.rows(m)[place]]
         _check_exposure(row, chosen, s.labels[number])
         contributions: list[MapContribution] = []
@@ -92,7 +102,9 @@ def compile_map(
             contributions.append(background)
         contributions += [c for m in chosen if (c := _contribution(row, m, parameters, s.labels[number])) is not None]
         part = np.zeros(row.bins.size, np.intp)
-        result.append(MapDataset(s.labels[number], own.labels, part, statistic, tuple(contributions), kept))
+        # where the background is no model, the statistic scales it
+        factors = () if known is not None else nuisance.background
+        result.append(MapDataset(s.labels[number], own.labels, part, statistic, tuple(contributions), kept, factors))
     return result
 
 
@@ -123,8 +135,12 @@ def _known(
 ) -> tuple[Statistic, ScaledCounts] | None:
     """Statistic without the background, and the background as a model that scales it, where there is one."""
     found = [m for m in models if isinstance(m, FoVBackgroundModel)]
+    places = row.nuisance.background
     if not found:
-        return None
+        if not places or not isinstance(statistic, CashStatistic) or not statistic.known.any():
+            return None
+        own = FactorOfValues(places, _energy(row.maps))
+        return _as_model(f"{label}-bkg", own, statistic, statistic.known, row)
     if len(found) > 1:
         msg = f"{label!r} has two background models, {[m.name for m in found]}; name their datasets"
         raise ValueError(msg)
@@ -137,7 +153,15 @@ def _known(
     if shape is not None:
         counts = counts * np.broadcast_to(shape, row.kept.shape)[row.kept]
     factor = EnergyFactor(model.spectral, parameters, _energy(row.maps))
-    background = ScaledCounts(model.name, factor, counts, _measured(row.kept))
+    both = FactorOfValues(places, factor.energy, factor) if places else factor
+    return _as_model(model.name, both, statistic, counts, row)
+
+
+def _as_model(
+    name: str, factor: EnergyFactor | FactorOfValues, statistic: CashStatistic, counts: FloatArray, row: _Row
+) -> tuple[Statistic, ScaledCounts]:
+    """Statistic without a background, and the background as a model."""
+    background = ScaledCounts(name, factor, counts, _measured(row.kept))
     background.is_background = True
     empty = np.zeros(counts.size)
     return CashStatistic(statistic.counts, empty, statistic.weights, statistic.with_constants), background
@@ -153,7 +177,9 @@ def _contribution(row: _Row, model: Model, parameters: Parameters, label: str) -
         return ScaledCounts(model.name, factor, counts, _measured(row.kept))
     assert isinstance(model, SkyModel)
     response = map_response(row.axes, row.responses, model, row.maps.grid)
-    result = source_contribution(model, parameters, response, row.bins, row.kept)
+    nuisance = row.nuisance if model.apply_irf["exposure"] else NO_SYSTEMATICS
+    intervals = GoodTime(label, row.responses)
+    result = source_contribution(model, parameters, response, row.bins, row.kept, nuisance, intervals)
     with np.errstate(all="ignore"):
         bins, counts = result.signal(parameters.values)
     if not bins.size or not np.any(counts):
@@ -168,8 +194,14 @@ def _contribution(row: _Row, model: Model, parameters: Parameters, label: str) -
 
 
 def source_contribution(
-    model: SkyModel, parameters: Parameters, response: MapResponse, bins: KeptBins, kept: BoolArray | None = None
-) -> FoldedSource:
+    model: SkyModel,
+    parameters: Parameters,
+    response: MapResponse,
+    bins: KeptBins,
+    kept: BoolArray | None = None,
+    nuisance: Nuisance = NO_SYSTEMATICS,
+    intervals: GoodTime = UNKNOWN_TIME,
+) -> MapContribution:
     """Return what a source adds to a map.
 
     Parameters
@@ -184,17 +216,36 @@ def source_contribution(
         Bins that take part.
     kept
         The same as a mask, to check that their energies are covered; None not to check.
+    nuisance
+        Systematic errors of the instrument.
+    intervals
+        Good time of the map, for a source that varies.
     """
     exact = response.edisp is None
     if exact and kept is not None:
         check_coverage(response, np.asarray(kept.any(axis=(1, 2))), model.name)
     folding = EnergyFolding.of(response.axes, exact)
-    flux = SpectralFlux(model.spectral, parameters, folding.low, folding.high)
+    flux = flux_of(SpectralFlux(model.spectral, parameters, folding.low, folding.high), nuisance)
+    flux = varying_flux(flux, model, parameters, np.sqrt(folding.low * folding.high), intervals)
     assert isinstance(model.spatial, SpatialModel)
     spatial = SpatialValues(model.spatial, parameters)
     point = isinstance(model.spatial, PointSpatialModel) and response.psf is not None
-    kind = PointContribution if point else ExtendedContribution
-    return kind(model.name, flux, spatial, response, folding, bins)
+    make = partial(_folded_source, PointContribution if point else ExtendedContribution, model.name, flux, spatial)
+    if nuisance.psf and response.psf is not None:
+        return WidenedContribution(partial(make, folding, bins), response, nuisance.psf)
+    return make(folding, bins, response)
+
+
+def _folded_source(
+    kind: type[FoldedSource],
+    name: str,
+    flux: Any,
+    spatial: SpatialValues,
+    folding: EnergyFolding,
+    bins: KeptBins,
+    response: MapResponse,
+) -> FoldedSource:
+    return kind(name, flux, spatial, response, folding, bins)
 
 
 def check_coverage(response: MapResponse, used: BoolArray, name: str) -> None:

@@ -5,23 +5,43 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xgamma.fitting.flux import SpectralFlux
 from xgamma.fitting.map_irf import EnergyFolding, MapResponse
 from xgamma.models.parameter import Parameters
 from xgamma.models.spatial_model import SpatialModel
 
-__all__ = ["REMEMBERED", "FoldedSource", "KeptBins", "MapContribution", "SpatialValues"]
+__all__ = ["REMEMBERED", "Flux", "FoldedSource", "KeptBins", "MapContribution", "SpatialValues"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 #: How many positions or shapes are remembered: a gradient goes to both sides along each of some parameters.
 REMEMBERED = 8
+
+
+class Flux(Protocol):
+    """Flux in bins of energy as a function of the values of all parameters, such as `SpectralFlux`."""
+
+    @property
+    def places(self) -> IntArray:
+        """Places among the values on which it depends."""
+
+    @property
+    def fixed_shape(self) -> bool:
+        """Whether all values but those that only scale are frozen."""
+
+    def split(self, values: FloatArray) -> tuple[float, tuple[Any, ...]]:
+        """Return the scale, and what gives the shape."""
+
+    def shape(self, *key: Any) -> FloatArray:
+        """Return the flux at a scale of 1."""
+
+    def add_gradient(self, total: FloatArray, back: FloatArray, values: FloatArray, steps: Mapping[int, float]) -> None:
+        """Add the sum over the energies of a slope times the derivatives of the flux by the values with steps."""
 
 
 class SpatialValues:
@@ -118,7 +138,7 @@ class FoldedSource(MapContribution):
     def __init__(
         self,
         name: str,
-        flux: SpectralFlux,
+        flux: Flux,
         spatial: SpatialValues,
         response: MapResponse,
         folding: EnergyFolding,

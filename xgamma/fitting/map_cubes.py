@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ from xgamma.fitting.cubes import Spectra, axes_of, labels_of
 from xgamma.fitting.map_irf import CoarseMap, EnergyDispersion, MapResponse, PointSpread
 from xgamma.fitting.own_axes import on_axes_of_cube
 from xgamma.fitting.response import Axes
+from xgamma.fitting.varying import gti_of_models
 from xgamma.models.background_model import FoVBackgroundModel, TemplateNPredModel
 from xgamma.models.models import Models
-from xgamma.models.sky_model import SkyModel
+from xgamma.models.sky_model import Model, SkyModel
 
 __all__ = ["Maps", "ResponseAxes", "at_row", "check_map_models", "is_map", "map_response", "maps_of", "response_arrays"]
 
@@ -103,15 +104,19 @@ def maps_of(name: str, cube: xr.Dataset, alone: bool = True) -> Maps:
     return Maps(name, cube, lead, shape, labels_of(name, cube, lead, alone), axes, grid, irf_grid)
 
 
-def response_arrays(s: Maps, names: tuple[str, ...] = tuple(RESPONSES)) -> dict[str, xr.Variable]:
+def response_arrays(
+    s: Maps, models: Iterable[Model] = (), names: tuple[str, ...] = tuple(RESPONSES)
+) -> dict[str, xr.Variable]:
     """Return the responses that a cube has; the dims of runs have size 1 where runs share them. Lazy stays lazy.
+
+    Good time intervals are among them where one of the models varies in time.
 
     Raises
     ------
     ValueError
-        If a response has other dims or units than those of a map.
+        If a response has other dims or units than those of a map, or a model varies and there are no intervals.
     """
-    result = {}
+    result = gti_of_models(s, models)
     for name in names:
         if name not in s.cube:
             continue
@@ -245,7 +250,7 @@ def check_map_models(models: Models, maps: list[Maps]) -> None:
     TypeError
         If a model is of another kind, or has no spatial part.
     ValueError
-        If it varies in time, a norm stands where a spectrum should, or a background belongs to no background.
+        If a norm stands where a spectrum should, or a background belongs to no background.
     """
     for model in models:
         where = [s for s in maps if s.rows(model).any()]

@@ -14,6 +14,7 @@ from xgamma.fitting.cubes import UNNAMED, Spectra, match_models, spectra_of
 from xgamma.fitting.map_cubes import is_map, maps_of
 from xgamma.fitting.predict_map import background_of_map, signal_of_map
 from xgamma.fitting.response import Axes, intersections
+from xgamma.fitting.varying import mean_over_runs
 from xgamma.kernels.stats import wstat_background
 from xgamma.models.models import Models, as_models
 from xgamma.models.sky_model import Model, SkyModel
@@ -222,6 +223,8 @@ def _predict(s: Spectra, model: SkyModel) -> xr.Variable | None:
             msg = f"{s.name!r} has no 'exposure', which model {model.name!r} needs"
             raise ValueError(msg)
         exposure = to_unit(cube["exposure"], "cm2 s").variable
+    if model.temporal is not None:
+        exposure = exposure * mean_over_runs(s, model)
     if model.apply_irf["edisp"] and "edisp" in cube:
         spectral = model.spectral
         flux = spectral.evaluate_integral(axes.true_low, axes.true_high, *spectral.values)

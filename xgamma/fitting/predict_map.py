@@ -37,6 +37,7 @@ from xgamma.fitting.map_cubes import (
 )
 from xgamma.fitting.map_irf import pixel_of
 from xgamma.fitting.map_template import background_shape, template_counts
+from xgamma.fitting.varying import GoodTime
 from xgamma.kernels.sphere import separation
 from xgamma.models.background_model import FoVBackgroundModel, TemplateNPredModel
 from xgamma.models.models import Models
@@ -75,7 +76,7 @@ def signal_of_map(name: str, cube: xr.Dataset, models: Models) -> xr.Variable:
     sources = [m.copy() for m in models if isinstance(m, SkyModel)]
     parts = []
     if sources:
-        responses = response_arrays(s)
+        responses = response_arrays(s, sources)
         lazy = any(v.chunks for v in (cube["counts"].variable, *responses.values()))
         parts.append(_lazy(s, sources, responses) if lazy else _in_memory(s, sources, responses))
     for model in models:
@@ -159,7 +160,8 @@ def predict_tile(
             low, high = response.axes.true_low.min(), response.axes.true_high.max()
             beyond |= (response.axes.low < low * (1 - 1e-9)) | (response.axes.high > high * (1 + 1e-9))
         parameters = model.parameters
-        source_contribution(model, parameters, response, bins).add_to(total, parameters.values)
+        part = source_contribution(model, parameters, response, bins, intervals=GoodTime(axes.name, values))
+        part.add_to(total, parameters.values)
     result = total.reshape(number, *grid.shape)
     result[beyond] = np.nan  # nothing is known of these energies
     return result

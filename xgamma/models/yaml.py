@@ -18,6 +18,7 @@ from xgamma.models.component import Component
 from xgamma.models.covariance_file import read_covariance, write_covariance
 from xgamma.models.models import Models, as_models
 from xgamma.models.sky_model import Model
+from xgamma.models.systematics import Systematics
 from xgamma.models.yaml_parse import parse
 from xgamma.models.yaml_read import Reader
 from xgamma.models.yaml_write import Writer
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 #: Keys of a file beside the components.
-KEYS = ("components", "covariance", "metadata", "checksum")
+KEYS = ("components", "covariance", "systematics", "systematics_covariance", "metadata", "checksum")
 
 
 def models_from_yaml(text: str, path: str | Path | None = None, *, checksum: bool = False) -> Models:
@@ -79,9 +80,14 @@ def models_from_yaml(text: str, path: str | Path | None = None, *, checksum: boo
     data = _document(parse(text, name), name)
     if checksum:
         _verify(text, name)
-    models = Reader(folder, "" if path is None else name).models(data["components"])
-    if data.get("covariance"):
-        _set_covariance(models, str(data["covariance"]), folder)
+    reader = Reader(folder, "" if path is None else name)
+    models = reader.models(data["components"])
+    for model in reader.models(data.get("systematics") or [], "systematics"):
+        models.append(model)
+    # that of all parameters, where there are more than gammapy knows of
+    covariance = data.get("systematics_covariance") or data.get("covariance")
+    if covariance:
+        _set_covariance(models, str(covariance), folder)
     return models
 
 
@@ -155,7 +161,7 @@ def models_to_yaml(models: Any, *, full: bool = False) -> str:
                 frozen: true
     <BLANKLINE>
     """
-    return _dump({"components": Writer(as_models(models), full=full).models()})
+    return _dump(_content(as_models(models), full=full))
 
 
 def write_models(
@@ -193,13 +199,18 @@ def write_models(
     """
     given = as_models(models)
     target = check_target(path, overwrite)
-    data: dict[str, Any] = {"components": Writer(given, full=full, folder=target.parent).models()}
-    beside = target.with_name(f"{target.stem}_covariance.dat")
+    data = _content(given, full=full, folder=target.parent)
     if covariance and len(given.parameters):
-        check_target(beside, overwrite)
-        with atomic_path(beside, overwrite) as temporary:
-            write_covariance(given, temporary)
-        data["covariance"] = beside.name
+        known = [m.name for m in given if not isinstance(m, Systematics)]
+        files = {"covariance": given.select(known)}
+        # gammapy wants a row for each parameter of the components, and for no other
+        files |= {"systematics_covariance": given} if len(known) < len(given) else {}
+        for key, chosen in files.items():
+            beside = target.with_name(f"{target.stem}_{key}.dat")
+            check_target(beside, overwrite)
+            with atomic_path(beside, overwrite) as temporary:
+                write_covariance(chosen, temporary)
+            data[key] = beside.name
     text = _dump(data | {"metadata": _metadata()})
     if checksum:
         text += f"checksum: {_md5(text)}\n"
@@ -242,6 +253,15 @@ def component_from_dict(kind: str, data: Mapping[str, Any], folder: str | Path |
 
 
 # ---------------------------------------------------------------------- pieces
+def _content(models: Models, *, full: bool, folder: Path | None = None) -> dict[str, Any]:
+    """Models by the keys of a file; systematic errors have one of their own, which gammapy passes over."""
+    writer = Writer(models, full=full, folder=folder)
+    written = list(zip(models, writer.models(), strict=True))
+    systematics = [data for model, data in written if isinstance(model, Systematics)]
+    components = [data for model, data in written if not isinstance(model, Systematics)]
+    return {"components": components} | ({"systematics": systematics} if systematics else {})
+
+
 def _folder(path: str | Path | None) -> tuple[Path | None, str]:
     """Folder to which names of files are relative, and what messages call the text."""
     if path is None:

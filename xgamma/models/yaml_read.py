@@ -52,13 +52,16 @@ class Reader:
         self.folder, self.name = folder, name
         self._links: dict[str, Parameter] = {}
 
-    def models(self, components: list[Any]) -> Models:
-        """Return the models of a list of components."""
+    def models(self, components: list[Any], key: str = "components") -> Models:
+        """Return the models of a list, which stands under a key of the file."""
+        if not isinstance(components, list):
+            msg = f"{key!r} must be a list of models, each starting with '- name:', not {components!r}"
+            raise ModelFileError(msg)
         models = Models()
         for number, data in enumerate(components):
             named = data.get("name") if isinstance(data, Mapping) else None
             file = f"{self.name}: " if self.name else ""
-            where = f"{file}components[{number}]" + (f" {named!r}" if named is not None else "")
+            where = f"{file}{key}[{number}]" + (f" {named!r}" if named is not None else "")
             with located(where):
                 models.append(self.model(data, where))
         return models

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,8 +82,8 @@ def flux_points(
         Dims ([region,] energy), lazy where the cube is: ``norm``, ``norm_err``, ``norm_errn``, ``norm_errp``,
         ``norm_ul``, ``norm_sensitivity``, ``ts``, ``sqrt_ts``, ``stat``, ``stat_null``, ``n_dof``, ``success``,
         ``is_ul``; ``npred``, ``npred_excess`` and ``counts`` for each dataset (dim ``dataset``);
-        ``stat_scan`` (dim ``scan``, norms in ``norm_scan``); and the fluxes of the model to which norms refer,
-        ``ref_dnde``, ``ref_flux``, ``ref_eflux``, ``ref_e2dnde``. `to_sed_type` turns norms into fluxes.
+        ``stat_scan`` (dim ``scan``, norms in the coordinate ``norm_scan``); and the fluxes of the model to which norms
+        refer, ``ref_dnde``, ``ref_flux``, ``ref_eflux``, ``ref_e2dnde``. `to_sed_type` turns norms into fluxes.
 
     Raises
     ------
@@ -92,7 +93,8 @@ def flux_points(
     Warns
     -----
     UserWarning
-        If edges are moved to the nearest edges of a cube.
+        If edges are moved to the nearest edges of a cube, or the norms that were given for likelihood profiles end
+        before a minimum (of points that are not lazy).
 
     Notes
     -----
@@ -145,7 +147,10 @@ def flux_points(
         points = reoptimized_points(spectra, chosen, target, slices, settings)
     else:
         points = _fixed_points(spectra, chosen, target, slices, settings)
-    return _finish(points, axis, spectra, target, settings, sqrt_ts_threshold_ul)
+    points = _finish(points, axis, spectra, target, settings, sqrt_ts_threshold_ul)
+    if scan_values is not None:
+        _check_scan(points)
+    return points
 
 
 def _part(name: str, cube: xr.Dataset, alone: bool) -> Spectra:
@@ -273,7 +278,10 @@ def _finish(
     coords = axis.coords.assign(dataset=dataset_names(spectra))
     labels = [n for n in first.coords if str(n).startswith("region") and set(first[n].dims) <= set(own)]
     # in one go: each assignment would align all variables anew
-    points = xr.Dataset(variables, coords.assign({n: first[n].variable for n in labels}))
+    more = {n: first[n].variable for n in labels}
+    if "norm_scan" in variables:
+        more["norm_scan"] = variables.pop("norm_scan")
+    points = xr.Dataset(variables, coords.assign(more))
     points["energy"].attrs.update(canonical_attrs("TeV", "Energy"))
     points = flag_upper_limits(points, threshold)
     obs = [str(o) for s in spectra if "obs" in s.cube.coords for o in np.atleast_1d(s.cube["obs"].values)]
@@ -290,6 +298,20 @@ def _finish(
         "model": Models([source.copy(datasets_names=None)]).to_yaml(),
     }
     return points
+
+
+def _check_scan(points: xr.Dataset) -> None:
+    """Warn of likelihood profiles that end before the minimum; of lazy points it is not known yet."""
+    if "norm_scan" not in points.variables or points["norm"].chunks is not None:
+        return
+    norms, best = points["norm_scan"].values, points["norm"].values
+    outside = int(((best < norms.min()) | (best > norms.max())).sum())
+    if outside:
+        msg = (
+            f"{outside} of {best.size} norms lie outside of scan_values, {norms.min():g} to {norms.max():g}: "
+            "these likelihood profiles do not show their minimum; choose a wider range"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
 
 
 def _source(models: Models, name: str | None) -> SkyModel:

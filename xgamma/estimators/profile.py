@@ -130,8 +130,6 @@ def flux_profile(
         scan_values=scan_values,
         sqrt_ts_threshold_ul=sqrt_ts_threshold_ul,
     )
-    if scan_values is not None:
-        _check_scan(points)
     sums = {n: points[n].sum("dataset", skipna=False, keep_attrs=True) for n in ("npred", "npred_excess", "counts")}
     points = points.drop_vars(["dataset", *sums]).assign(sums)
     points["npred_background"] = (points["npred"] - points["npred_excess"]).assign_attrs(flux_attrs("npred_background"))
@@ -187,20 +185,6 @@ def _warn_overlap(cube: xr.Dataset, regions: Sequence[SkyRegion]) -> None:
             "their points are not independent"
         )
         warnings.warn(msg, UserWarning, stacklevel=4)
-
-
-def _check_scan(points: xr.Dataset) -> None:
-    """Warn of likelihood profiles that end before the minimum; of lazy points it is not known yet."""
-    if "norm_scan" not in points.variables or points["norm"].chunks is not None:
-        return
-    norms, best = points["norm_scan"].values, points["norm"].values
-    outside = int(((best < norms.min()) | (best > norms.max())).sum())
-    if outside:
-        msg = (
-            f"{outside} of {best.size} norms lie outside of scan_values, {norms.min():g} to {norms.max():g}: "
-            "these likelihood profiles do not show their minimum; choose a wider range"
-        )
-        warnings.warn(msg, UserWarning, stacklevel=3)
 
 
 def profile_distance(regions: Sequence[SkyRegion]) -> dict[str, Any]:

@@ -54,6 +54,8 @@ FLAGS = ("is_ul", "success")
 #: Dimension behind the bins for variables that may be vectors in a cell of a table.
 VECTORS = dict.fromkeys(("npred", "npred_excess", "npred_background", "counts"), "dataset")
 VECTORS |= {"stat_scan": "scan", "norm_scan": "scan"}
+#: Variables that gammapy reads as vectors over datasets, and no other.
+PER_DATASET = ("npred", "npred_excess", "counts")
 #: Significance below which a point is shown as an upper limit.
 THRESHOLD = 2.0
 

@@ -322,6 +322,8 @@ def _complete(points: xr.Dataset) -> xr.Dataset:
 def _with_extra(points: xr.Dataset, extra: Mapping[str, Any]) -> xr.Dataset:
     """Put back what xgamma wrote beside the columns: attributes, labels, scalar coordinates."""
     points.attrs.update(extra.get("attrs", {}))
+    summed = [n for n in extra.get("summed", ()) if n in points and points[n].sizes.get("dataset") == 1]
+    points = points.assign({n: points[n].variable.isel(dataset=0) for n in summed})
     coords = {
         name: xr.Variable(tuple(item["dims"]), np.array(item["values"]), item["attrs"])
         for name, item in extra.get("coords", {}).items()

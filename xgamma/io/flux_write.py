@@ -19,7 +19,7 @@ from xgamma.io.atomic import atomic_path
 from xgamma.io.attrs import to_json
 from xgamma.io.fits_extras import ATTRS_HDU, gti_hdu
 from xgamma.io.fits_time import DAY, J2000
-from xgamma.io.flux_layout import COMMON, REFERENCES, VECTORS, limit_flags, sed_type_of, value_names
+from xgamma.io.flux_layout import COMMON, PER_DATASET, REFERENCES, VECTORS, limit_flags, sed_type_of, value_names
 from xgamma.io.flux_tables import EXTRA, LAYOUTS
 
 __all__ = ["flux_points_table", "write_flux_points"]
@@ -73,6 +73,7 @@ def flux_points_table(points: xr.Dataset, format: str | None = None) -> Table:  
             table[column] = u.Quantity(points[name].values, points[name].attrs.get("units", "deg"))
     if layout != "binned-time-series":
         _energies(points, table, outer)
+        points = _one_dataset(points)
     for name in (*REFERENCES, *value_names(sed_type), *COMMON):
         if name in points.variables:
             _column(table, points, name, outer, squeeze=layout == "binned-time-series")
@@ -175,11 +176,25 @@ def _meta(points: xr.Dataset, sed_type: str) -> dict[str, Any]:
     if n_sigma_ul is not None:
         meta["UL_CONF"] = round(float(1.0 - 2.0 * normal.sf(n_sigma_ul)), 7)
     extra: dict[str, Any] = {"attrs": {str(k): v for k, v in points.attrs.items()}, "coords": _labels(points)}
+    if _summed(points):
+        extra["summed"] = _summed(points)
     if "time" in points.dims:
         # a Julian date in a column is a microsecond wide
         extra["seconds"] = {n: points[n].values.tolist() for n in ("time_min", "time_max", "time")}
     meta[EXTRA] = to_json(extra, "attrs")
     return meta
+
+
+def _summed(points: xr.Dataset) -> list[str]:
+    """Numbers that are summed over datasets, which gammapy expects for each dataset."""
+    if "dataset" in points.dims:
+        return []
+    return [n for n in PER_DATASET if n in points.data_vars]
+
+
+def _one_dataset(points: xr.Dataset) -> xr.Dataset:
+    """Give sums over datasets the dim of one dataset: otherwise gammapy takes the energies for datasets."""
+    return points.assign({n: points[n].expand_dims("dataset", axis=-1) for n in _summed(points)})
 
 
 def _labels(points: xr.Dataset) -> dict[str, Any]:

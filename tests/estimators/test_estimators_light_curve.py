@@ -6,6 +6,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 import xarray as xr
+from astropy.coordinates import SkyCoord
 from astropy.time import Time
 
 import xgamma as xg
@@ -192,16 +193,108 @@ def test_words_and_warnings():
         light_curve(cube.drop_vars("gti_start"), source())
     with pytest.raises(ValueError, match="intervals 0 and 1 overlap"):
         light_curve(cube, source(), time_intervals=[(0, 2000), (1500, 4000)])
-    with pytest.raises(ValueError, match="none of the 5 runs"):
+    with pytest.raises(ValueError, match="none of the 5 runs lies inside one of the 1 intervals"):
+        light_curve(cube, source(), time_intervals=[(100000, 110000)])
+    # counts of a run cannot be divided afterwards
+    with pytest.raises(ValueError, match=r"cut 1 of 5 runs: run 100 lasts from 0.000 to 900.000.*split_runs"):
         light_curve(cube, source(), time_intervals=[(100, 200)])
+    with pytest.raises(ValueError, match=r"cut 1 of 5 runs: run 101 .*interval from 0.000 to 1500"):
+        light_curve(cube, source(), time_intervals=[(0, 1500)])
+    with pytest.raises(ValueError, match="cut 5 of 5 runs"):
+        light_curve(cube, source(), time_intervals="10 min")
+    for bad in ([(0.0, np.inf)], [(-np.inf, 3000.0)]):
+        with pytest.raises(ValueError, match="must be finite times"):
+            light_curve(cube, source(), time_intervals=bad)
+    with pytest.raises(ValueError, match="each stop must lie after its start"):
+        light_curve(cube, source(), time_intervals=[(0.0, np.nan)])
     with pytest.raises(ValueError, match="belongs to"):
         light_curve(cube, [source(), xg.SkyModel(source().spectral, name="other", datasets_names=["100"])], "source")
     with pytest.warns(UserWarning, match="1 of 2 time intervals hold no run"):
         light_curve(cube, source(), time_intervals=[(0, 99000), (100000, 110000)])
     with pytest.warns(UserWarning, match="4 of 5 runs lie inside none"):
-        light_curve(cube, source(), time_intervals=[(0, 1500)])
+        light_curve(cube, source(), time_intervals=[(0, 950)])
     with pytest.raises(ValueError, match="positive duration"):
         light_curve(cube, source(), time_intervals="-1 h")
+    none = cube.assign(gti_start=xr.full_like(cube.gti_start, np.nan), gti_stop=xr.full_like(cube.gti_stop, np.nan))
+    with pytest.raises(ValueError, match="no run has any good time"):
+        light_curve(none, source())
+    # a run without good time has no place in a curve
+    dead = cube.gti_start.where(cube.obs != 100), cube.gti_stop.where(cube.obs != 100)
+    with pytest.warns(UserWarning, match="1 of 5 runs lie inside none"):
+        curve = light_curve(cube.assign(gti_start=dead[0], gti_stop=dead[1]), source())
+    assert curve.sizes["time"] == 4
+
+
+def test_bins_without_counts_and_with_nothing_safe():
+    cube = make_cube(on_off=False)
+    empty = cube.assign(counts=cube.counts.where(cube.obs != 101, 0.0), background=cube.background * 0.1)
+    curve = light_curve(empty, source(), energy_edges=[1, 100] * u.TeV)
+    # no counts: nothing or less, and a finite limit
+    assert float(curve.norm[1, 0]) <= 0
+    assert np.isfinite(curve.norm_ul[1, 0])
+    assert bool(curve.is_ul[1, 0])
+    dark = cube.assign(mask_safe=cube.mask_safe & (cube.obs != 101))
+    curve = light_curve(dark, source(), energy_edges=[1, 100] * u.TeV)
+    assert np.isnan(curve.norm[1, 0])
+    assert not bool(curve.success[1, 0])
+    assert np.isfinite(curve.norm[[0, 2, 3, 4], 0]).all()
+
+
+@pytest.fixture(scope="module")
+def maps():
+    runs = xg.open_store(xg.sample_path("survey")).observations[:3]
+    energy = xg.energy_axis("1 TeV", "10 TeV", nbin=3)
+    grid = xg.sky_grid(
+        SkyCoord(150.0, -25.0, unit="deg"),
+        "1.2 deg",
+        "0.04 deg",
+        energy=energy,
+        energy_true=xg.energy_axis("0.8 TeV", "20 TeV", nbin=6, name="energy_true"),
+        irf_binsize="0.4 deg",
+    )
+    options = {"selection": "all", "offset_max": "2.5 deg", "safe_mask": "offset-max", "stack": False}
+    return xg.reduce(runs, grid, **options)
+
+
+def map_models():
+    point = xg.PointSpatialModel(position=SkyCoord(150.0, -25.0, unit="deg"))
+    spectral = xg.PowerLawSpectralModel(index=2.3, amplitude="1e-11 cm-2 s-1 TeV-1")
+    return [xg.SkyModel(spectral, point, name="bright"), xg.FoVBackgroundModel(datasets_names=["survey"])]
+
+
+def test_light_curve_of_maps(maps):
+    cube = maps.compute().assign_attrs(name="survey")
+    options = {"energy_edges": [1, 10] * u.TeV, "selection": ["ul", "scan"]}
+    curve = light_curve(cube, map_models(), "bright", **options)
+    assert curve.norm.dims == ("time", "energy")
+    assert curve.stat_scan.dims == ("time", "energy", "scan")
+    assert curve.sizes["time"] == 3
+    order = np.argsort(cube.gti_start.min("gti").values)
+    for i, row in enumerate(order):
+        points = xg.flux_points(cube.isel(obs=[row]), map_models(), "bright", **options)
+        for name in (*NAMES, "stat_scan"):
+            assert np.allclose(curve[name][i], points[name], rtol=1e-9), name
+        assert np.allclose(curve["npred"][i], points["npred"].sum("dataset"))
+    start = float(curve.time_min[0])
+    bins = [(start - 1, float(curve.time_max[1]) + 1), (float(curve.time_min[2]) - 1, float(curve.time_max[2]) + 1)]
+    wide = light_curve(cube, map_models(), "bright", time_intervals=bins, **options)
+    assert wide.n_runs.values.tolist() == [2, 1]
+    both = xg.flux_points(cube.isel(obs=order[:2]), map_models(), "bright", **options)
+    assert np.allclose(wide.norm[0], both.norm)
+    # runs added up have one averaged response: close, not the same
+    stacked = light_curve(cube, map_models(), "bright", time_intervals=bins, stack=True, **options)
+    assert np.allclose(stacked.norm[0], both.norm, atol=0.1 * float(both.norm_err[0]))
+    flux = to_sed_type(wide, "flux")
+    assert (np.abs(flux.flux - 7.3e-12) < 4 * flux.flux_err).all()
+
+
+def test_maps_stay_lazy(maps):
+    lazy = light_curve(maps.assign_attrs(name="survey"), map_models(), "bright", energy_edges=[1, 10] * u.TeV)
+    assert lazy.norm.chunks is not None
+    curve = light_curve(
+        maps.compute().assign_attrs(name="survey"), map_models(), "bright", energy_edges=[1, 10] * u.TeV
+    )
+    xr.testing.assert_allclose(lazy.compute(), curve)
 
 
 def test_parts_of_runs_hold_all_events():
@@ -251,3 +344,29 @@ def test_joined_by_significance_and_lazily():
         rebin_points(curve, "time")
     with pytest.raises(ValueError, match="must be 'energy' or 'time'"):
         rebin_points(curve, "region", group_size=2)
+
+
+@pytest.mark.parametrize("region", ["icrs;circle(150, -25, 0.2)", "icrs;box(150, -25, 0.4, 0.3, 20)"])
+def test_parts_that_share_a_file_are_what_each_is_alone(region):
+    runs = xg.open_store(xg.sample_path("survey")).observations[:3]
+    parts = split_runs(runs, "4 min")
+    energy = xg.energy_axis("1 TeV", "10 TeV", nbin=4)
+    grid = xg.region_grid(region, energy=energy, energy_true=rename_axis(energy, "energy_true"))
+
+    def reduced(some, **chunks):
+        options = {"background": xg.ReflectedRegions(), "safe_mask": "aeff-max", "stack": False}
+        return xg.reduce(some, grid, **options, **chunks).compute()
+
+    together, narrow = reduced(parts), reduced(parts, chunks={"obs": 3})
+    alone = xr.concat([reduced([part]) for part in parts], "obs", data_vars="all", coords="minimal", join="override")
+    assert len(parts) > 3
+    for name in together.data_vars:
+        assert np.array_equal(together[name].values, narrow[name].values, equal_nan=together[name].dtype == float), name
+        assert np.array_equal(together[name].values, alone[name].values, equal_nan=together[name].dtype == float), name
+    # and they add up to the run
+    whole = reduced(runs)
+    for run in runs:
+        mine = together.isel(obs=together.obs.values == run.obs_id)
+        for name in ("counts", "counts_off"):
+            assert np.array_equal(mine[name].sum("obs"), whole[name].sel(obs=run.obs_id)), name
+        assert np.allclose(mine.exposure.sum("obs"), whole.exposure.sel(obs=run.obs_id), rtol=1e-6)

@@ -94,6 +94,14 @@ def test_light_curve_has_dates():
     assert ax.get_xlabel() == "Time (UTC)"
     low, high = (mdates.num2date(v).year for v in ax.get_xlim())
     assert (low, high) == (2006, 2006)
+    # texts of the ticks are times of the clock at their places, the date stands beside the axis
+    ax.figure.canvas.draw()
+    ticks = [(v, label.get_text()) for v, label in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)]
+    shown = [(mdates.num2date(v), text) for v, text in ticks if text and low <= mdates.num2date(v).year <= high]
+    assert len(shown) >= 3
+    for date, text in shown:
+        assert text in (f"{date:%H:%M}", f"{date:%b-%d}", f"{date:%M:%S}", f"{date:%d}"), (date, text)
+    assert "2006-Jul" in ax.xaxis.get_offset_text().get_text()
     mjd = plot_light_curve(points.isel(energy=[0]), time_format="mjd", quantity="dnde")
     assert 53859 < mjd.get_xlim()[0] < mjd.get_xlim()[1] < 53860
     with pytest.raises(ValueError, match="time_format"):

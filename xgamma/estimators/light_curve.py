@@ -1,30 +1,26 @@
-"""Light curves: flux points in bins of time, from the runs of cubes of spectra."""
+"""Light curves: flux points in bins of time, from the runs of cubes."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 import xarray as xr
 
 from xgamma.coords.bins import bin_axis
-from xgamma.coords.units import to_value
 from xgamma.dl3.observation import Observation
-from xgamma.dl3.times import time_intervals as parse_intervals
 from xgamma.estimators.flux_points import flux_points
+from xgamma.estimators.time_bins import TOLERANCE, bins_of_time, rows_inside, used_bins
 from xgamma.fitting.cubes import Cubes, named_cubes
+from xgamma.fitting.map_cubes import is_map
 from xgamma.models.models import Models, as_models
 from xgamma.reduction.stack import stack as stack_runs
 
 __all__ = ["light_curve", "split_runs"]
 
-#: Runs that reach beyond an interval by less than this, in seconds, lie inside.
-TOLERANCE = 1e-3
-#: Runs of one night have gaps shorter than this, in seconds.
-NIGHT_GAP = 6 * 3600.0
 LABEL = "Time since J2000.0 (TT)"
 PER_DATASET = ("npred", "npred_excess", "counts")
 
@@ -50,16 +46,16 @@ def light_curve(
     Parameters
     ----------
     cubes
-        Cube of spectra with the dim ``obs``, as `xgamma.reduce` makes it with ``stack=False``; several as for
+        Cube of spectra or maps with the dim ``obs``, as `xgamma.reduce` makes it with ``stack=False``; several as for
         `xgamma.flux_points`. A cube without ``obs`` is one run. Good time intervals (``gti_start``, ``gti_stop``) tell
-        when; where they are lazy, the spectra are computed.
+        when; where they are lazy they are computed, and with them the spectra, which come from the same tasks.
     models, source
         As for `xgamma.flux_points`.
     time_intervals
         None for a bin of each run; ``"night"`` for runs without longer gaps than 6 h between them; a duration
         (``"10 min"``) for bins of this width from the first run on; or a list of ``(start, stop)``, astropy times,
-        dates (UTC) or seconds since J2000.0 (TT). A run takes part where it lies inside with all its good time:
-        `split_runs` cuts runs at the ends of intervals before they are reduced.
+        dates (UTC) or seconds since J2000.0 (TT). A run lies inside with all its good time: `split_runs` cuts runs
+        at the ends of intervals before they are reduced.
     energy_edges, selection
         As for `xgamma.flux_points`.
     stack
@@ -77,7 +73,8 @@ def light_curve(
     Raises
     ------
     ValueError
-        If cubes have no good time intervals, intervals overlap, no run lies inside any, or as `xgamma.flux_points`.
+        If cubes have no good time intervals, intervals overlap or cut a run, no run lies inside any, or as
+        `xgamma.flux_points`.
 
     Warns
     -----
@@ -105,28 +102,23 @@ def light_curve(
     (array([1., 2.]), array([ 450., 1450.]))
     """
     named = {name: _runs(name, cube) for name, cube in named_cubes(cubes).items()}
-    intervals, given = _intervals(np.concatenate([r.spans for r in named.values()]), time_intervals)
-    members = {name: _members(r.spans, intervals) for name, r in named.items()}
-    intervals, members = _used(intervals, members, given, sum(len(r.spans) for r in named.values()))
+    intervals, given = bins_of_time(np.concatenate([r.spans for r in named.values()]), time_intervals)
+    members = {name: rows_inside(r.spans, intervals, r.labels) for name, r in named.items()}
+    intervals, members = used_bins(intervals, members, given, sum(len(r.spans) for r in named.values()))
     plain = _everywhere(as_models(models), list(named))
-    regions = {r.cube.sizes.get("region") for r in named.values()} - {None}
-    binned = {name: _binned(r.cube, members[name], stack) for name, r in named.items()}
-    points = flux_points(
-        binned,
-        plain,
-        source,
-        energy_edges=energy_edges,
-        selection=selection,
-        n_sigma=n_sigma,
-        n_sigma_ul=n_sigma_ul,
-        n_sigma_sensitivity=n_sigma_sensitivity,
-        scan_values=scan_values,
-        sqrt_ts_threshold_ul=sqrt_ts_threshold_ul,
-        reoptimize=reoptimize,
-    )
-    sums = {n: points[n].sum("dataset", skipna=False, keep_attrs=True) for n in PER_DATASET}
-    points = points.drop_vars(["dataset", *sums]).assign(sums)
-    result = _with_time(points, intervals, next(iter(named.values())).cube if regions else None)
+    settings = {
+        "selection": selection,
+        "n_sigma": n_sigma,
+        "n_sigma_ul": n_sigma_ul,
+        "n_sigma_sensitivity": n_sigma_sensitivity,
+        "scan_values": scan_values,
+        "sqrt_ts_threshold_ul": sqrt_ts_threshold_ul,
+        "reoptimize": reoptimize,
+    }
+    make = _one_by_one if any(is_map(r.cube) for r in named.values()) else _at_once
+    points = make(named, members, plain, source, energy_edges, stack, settings)
+    with_regions = [r.cube for r in named.values() if "region" in r.cube.dims]
+    result = _with_time(points, intervals, with_regions[0] if with_regions else None)
     number = sum((np.array([len(rows) for rows in m]) for m in members.values()), np.zeros(len(intervals), dtype=int))
     result = result.assign_coords(n_runs=("time", number, {"units": "", "long_name": "Number of runs"}))
     runs = [r.gti[row] for name, r in named.items() for rows in members[name] for row in rows]
@@ -170,7 +162,7 @@ def split_runs(observations: Iterable[Observation], time_intervals: Any) -> list
     runs = list(observations)
     good = [np.stack([run.gti["gti_start"].values, run.gti["gti_stop"].values], axis=-1) for run in runs]
     spans = np.array([[g[:, 0].min(), g[:, 1].max()] for g in good if len(g)]).reshape(-1, 2)
-    intervals, _ = _intervals(spans, time_intervals)
+    intervals, _ = bins_of_time(spans, time_intervals)
     parts = []
     for run, gti in zip(runs, good, strict=True):
         for start, stop in intervals.tolist():
@@ -180,6 +172,56 @@ def split_runs(observations: Iterable[Observation], time_intervals: Any) -> list
         msg = f"none of the {len(runs)} runs has good time inside the {len(intervals)} intervals"
         raise ValueError(msg)
     return parts
+
+
+def _at_once(
+    named: Mapping[str, _Runs],
+    members: Mapping[str, list[list[int]]],
+    models: Models,
+    source: str | None,
+    energy_edges: Any,
+    stack: bool,
+    settings: Mapping[str, Any],
+) -> xr.Dataset:
+    """Flux points of spectra in all bins of time, which count as regions: one fit of everything."""
+    binned = {name: _binned(r.cube, members[name], stack) for name, r in named.items()}
+    return _summed(flux_points(binned, models, source, energy_edges=energy_edges, **settings))
+
+
+def _one_by_one(
+    named: Mapping[str, _Runs],
+    members: Mapping[str, list[list[int]]],
+    models: Models,
+    source: str | None,
+    energy_edges: Any,
+    stack: bool,
+    settings: Mapping[str, Any],
+) -> xr.Dataset:
+    """Flux points of maps, bin after bin: each run has responses of its own."""
+    if any("region" in r.cube.dims for r in named.values()):
+        msg = "spectra with the dim 'region' have light curves of their own: give them apart from maps"
+        raise ValueError(msg)
+    curve = []
+    for i in range(len(next(iter(members.values())))):
+        cubes = {name: r.cube.isel(obs=members[name][i]) for name, r in named.items() if members[name][i]}
+        if stack:
+            cubes = {name: stack_runs(cube) for name, cube in cubes.items()}
+        points = _summed(flux_points(cubes, models, source, energy_edges=energy_edges, **settings))
+        if energy_edges is not None:
+            # moved edges are told once
+            energy_edges = np.append(points["energy_min"].values, points["energy_max"].values[-1]) * u.TeV
+        curve.append(points)
+    # what the model says is the same in all bins
+    same = [n for n in curve[0].data_vars if str(n).startswith("ref_") or n == "norm_scan"]
+    parts = [points.drop_vars(same) for points in curve]
+    joined = xr.concat(parts, "region", data_vars="all", coords="minimal", compat="override", join="override")
+    return joined.assign({n: curve[0][n].variable for n in same}).assign_attrs(curve[0].attrs)
+
+
+def _summed(points: xr.Dataset) -> xr.Dataset:
+    """Sum what each dataset has: bins of time have datasets of different number."""
+    sums = {n: points[n].sum("dataset", skipna=False, keep_attrs=True) for n in PER_DATASET}
+    return points.drop_vars(["dataset", *sums]).assign(sums)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +240,11 @@ class _Runs:
     gti: list[np.ndarray]
 
     @property
+    def labels(self) -> list[Any]:
+        """Names of the runs."""
+        return list(self.cube["obs"].values if "obs" in self.cube.coords else range(self.cube.sizes["obs"]))
+
+    @property
     def spans(self) -> np.ndarray:
         """Start of the first and stop of the last good time of each run, shape (n, 2); NaN without."""
         spans = [(g[:, 0].min(), g[:, 1].max()) if len(g) else (np.nan, np.nan) for g in self.gti]
@@ -214,86 +261,11 @@ def _runs(name: str, cube: xr.Dataset) -> _Runs:
     if "obs" not in cube.dims:
         cube = cube.drop_vars("obs", errors="ignore").expand_dims("obs")
     if any(cube[n].chunks is not None for n in ("gti_start", "gti_stop")):
-        # they come from the same tasks as the spectra
-        cube = cube.compute()
+        # those of spectra come from the tasks that make the spectra
+        cube = cube.assign(cube[["gti_start", "gti_stop"]].compute()) if is_map(cube) else cube.compute()
     start, stop = (cube[n].transpose("obs", "gti").values for n in ("gti_start", "gti_stop"))
     gti = [np.stack([a, b], axis=-1)[np.isfinite(a) & np.isfinite(b)] for a, b in zip(start, stop, strict=True)]
     return _Runs(cube.drop_vars(["gti_start", "gti_stop"]), gti)
-
-
-def _intervals(spans: np.ndarray, asked: Any) -> tuple[np.ndarray, bool]:
-    """Return the bins of time in order, shape (n, 2), and whether they were given one by one."""
-    spans = spans[np.isfinite(spans).all(axis=1)]
-    if not len(spans):
-        msg = "no run has any good time"
-        raise ValueError(msg)
-    spans = np.unique(spans, axis=0)
-    if asked is None:
-        return _checked(spans), False
-    if isinstance(asked, str) and asked == "night":
-        gaps = np.flatnonzero(spans[1:, 0] - np.maximum.accumulate(spans[:, 1])[:-1] > NIGHT_GAP) + 1
-        return np.array([(g[:, 0].min(), g[:, 1].max()) for g in np.split(spans, gaps)]), False
-    width = _duration(asked)
-    if width is not None:
-        number = max(1, int(np.ceil((spans[:, 1].max() - spans[0, 0]) / width - 1e-9)))
-        edges = spans[0, 0] + width * np.arange(number + 1)
-        return np.stack([edges[:-1], edges[1:]], axis=-1), False
-    return _checked(parse_intervals(asked, "time_intervals")), True
-
-
-def _duration(asked: Any) -> float | None:
-    """Seconds of a duration, None for something else."""
-    if isinstance(asked, (list, tuple, np.ndarray)):
-        return None
-    try:
-        width = to_value(asked, "s", "time_intervals")
-    except (ValueError, TypeError):
-        return None
-    if not (isinstance(width, float) and 0 < width < np.inf):
-        msg = f"time_intervals={asked!r} must be a positive duration"
-        raise ValueError(msg)
-    return width
-
-
-def _checked(intervals: np.ndarray) -> np.ndarray:
-    overlap = np.flatnonzero(intervals[1:, 0] < intervals[:-1, 1] - TOLERANCE)
-    if overlap.size:
-        first, second = intervals[overlap[0]], intervals[overlap[0] + 1]
-        msg = (
-            f"intervals {overlap[0]} and {overlap[0] + 1} overlap: {first} and {second} s since J2000.0 (TT); "
-            "give time_intervals that end where the next begins, or before"
-        )
-        raise ValueError(msg)
-    return intervals
-
-
-def _members(spans: np.ndarray, intervals: np.ndarray) -> list[list[int]]:
-    """Rows of the runs inside each interval."""
-    inside = (spans[:, 0] >= intervals[:, :1] - TOLERANCE) & (spans[:, 1] <= intervals[:, 1:] + TOLERANCE)
-    return [np.flatnonzero(row).tolist() for row in inside]
-
-
-def _used(
-    intervals: np.ndarray, members: Mapping[str, list[list[int]]], given: bool, number: int
-) -> tuple[np.ndarray, dict[str, list[list[int]]]]:
-    """Leave intervals without runs out; tell what is left out."""
-    filled = np.array([any(m[i] for m in members.values()) for i in range(len(intervals))])
-    if not filled.any():
-        msg = (
-            f"none of the {number} runs lies inside one of the {len(intervals)} intervals with all its good time; "
-            "cut runs with xgamma.split_runs before they are reduced"
-        )
-        raise ValueError(msg)
-    if given and not filled.all():
-        empty = int((~filled).sum())
-        msg = f"{empty} of {len(intervals)} time intervals hold no run and are left out"
-        warnings.warn(msg, UserWarning, stacklevel=3)
-    used = sum(len(rows) for m in members.values() for rows in m)
-    if used < number:
-        msg = f"{number - used} of {number} runs lie inside none of the intervals with all their good time: left out"
-        warnings.warn(msg, UserWarning, stacklevel=3)
-    keep = np.flatnonzero(filled)
-    return intervals[keep], {name: [m[i] for i in keep] for name, m in members.items()}
 
 
 def _everywhere(models: Models, names: Sequence[str]) -> Models:

@@ -77,10 +77,10 @@ def plot_light_curve(
     axis = SeriesAxis("time", center, low, high, "Time (UTC)" if dates else "Time [MJD, TT]")
     ax = plot_series(points, axis, ax, quantity, profiles=profiles, label=label, color=color, marker=marker)
     if dates:
+        # it brings a locator and a formatter of its own, so it goes first
+        ax.xaxis_date()
         locator = mdates.AutoDateLocator()
         ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
-        ax.xaxis_date()
         ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
     else:
         ax.ticklabel_format(axis="x", useOffset=False)

@@ -90,7 +90,13 @@ def stat_name(cube: xr.Dataset, stat: str | None = None) -> str:
 
 
 def compile_likelihood(
-    cubes: Cubes, models: Model | Iterable[Model], stat: StatName | Mapping[str, StatName] | None = None
+    cubes: Cubes,
+    models: Model | Iterable[Model],
+    stat: StatName | Mapping[str, StatName] | None = None,
+    *,
+    alone: bool | None = None,
+    whole: bool = True,
+    scheduler: str | None = None,
 ) -> Likelihood:
     """Prepare the likelihood of models for cubes of spectra and maps, and for flux points.
 
@@ -104,6 +110,12 @@ def compile_likelihood(
     stat
         Fit statistic for all datasets, or a mapping from the names of some; by default that of each one's content
         (see `stat_name`).
+    alone
+        Whether the labels of runs go without the name of their cube; by default where there is one cube.
+    whole
+        False for a part of a fit, which may have no bins.
+    scheduler
+        Of Dask, for lazy cubes; by default the active one.
 
     Returns
     -------
@@ -142,15 +154,15 @@ def compile_likelihood(
     parameters = given.parameters
     chosen, systematics = without_systematics(given)
     named = named_cubes(cubes)
-    alone = len(named) == 1
-    whole: dict[str, Spectra] = {n: _part(n, c, alone) for n, c in named.items()}
-    maps = [s for s in whole.values() if isinstance(s, Maps)]
-    sources = match_models(chosen, [s for s in whole.values() if not isinstance(s, Maps)], maps)
+    alone = len(named) == 1 if alone is None else alone
+    found: dict[str, Spectra] = {n: dataset_of(n, c, alone) for n, c in named.items()}
+    maps = [s for s in found.values() if isinstance(s, Maps)]
+    sources = match_models(chosen, [s for s in found.values() if not isinstance(s, Maps)], maps)
     check_map_models(chosen, maps)
     stats = _stat_names(named, stat)
-    parts = [part for s in whole.values() for part in _parts(s, systematics)]
+    parts = [part for s in found.values() for part in _parts(s, systematics)]
     of_cubes = [s for s, _ in parts if not is_points(s.cube)]
-    arrays = _load(of_cubes, [stats[s.name] for s in of_cubes], chosen)
+    arrays = _load(of_cubes, [stats[s.name] for s in of_cubes], chosen, scheduler)
     loaded = {id(s): v for s, v in zip(of_cubes, arrays, strict=True)}
     fluxes: dict[Any, Any] = {}
     datasets: list[BinnedDataset] = []
@@ -167,7 +179,7 @@ def compile_likelihood(
         else:
             nuisance = Nuisance.of(own, parameters)
             datasets.append(_compile(_Loaded(s, name, loaded[id(s)]), sources, parameters, fluxes, nuisance))
-    _check_bins(datasets)
+    _check_bins(datasets, whole)
     check_systematics(systematics, parameters, datasets)
     return Likelihood(tuple(datasets), prior_terms(parameters))
 
@@ -180,7 +192,18 @@ def _parts(s: Spectra, systematics: Sequence[Systematics]) -> list[tuple[Spectra
     return [(part, own) for rows, own in groups for part in parts_of(s, rows)]
 
 
-def _part(name: str, cube: xr.Dataset, alone: bool) -> Spectra:
+def dataset_of(name: str, cube: xr.Dataset, alone: bool = True) -> Spectra:
+    """Return what a cube of spectra or maps, or flux points, are made of, as a fit needs it.
+
+    Parameters
+    ----------
+    name
+        Name of the dataset.
+    cube
+        Cube, or flux points.
+    alone
+        Whether it is the only one; the labels of several bring the name of theirs.
+    """
     if is_points(cube):
         return points_of(name, cube, alone)
     return maps_of(name, cube, alone) if is_map(cube) else spectra_of(name, cube, alone)
@@ -220,7 +243,9 @@ class _Loaded:
     values: Mapping[str, FloatArray]
 
 
-def _load(spectra: Sequence[Spectra], names: list[str], models: Iterable[Model]) -> list[dict[str, FloatArray]]:
+def _load(
+    spectra: Sequence[Spectra], names: list[str], models: Iterable[Model], scheduler: str | None = None
+) -> list[dict[str, FloatArray]]:
     """Compute what the likelihood needs of all cubes, together."""
     lazy: list[dict[str, Any]] = []
     for s, name in zip(spectra, names, strict=True):
@@ -238,7 +263,7 @@ def _load(spectra: Sequence[Spectra], names: list[str], models: Iterable[Model])
             "exposure": ("energy_true",), "edisp": ("energy_true", "energy")}  # fmt: skip
         own = {n: _aligned(s, n, dims).data for n, dims in core.items() if n in s.cube}
         lazy.append(own | {n: v.data for n, v in gti_of_models(s, models).items()})
-    computed: tuple[list[dict[str, Any]]] = compute(lazy)
+    computed: tuple[list[dict[str, Any]]] = compute(lazy, scheduler=scheduler) if scheduler else compute(lazy)
     return [{n: np.asarray(v) for n, v in values.items()} for values in computed[0]]
 
 
@@ -428,11 +453,11 @@ def _drop(s: Spectra, kept: BoolArray, usable: BoolArray, why: str) -> BoolArray
     return kept & usable
 
 
-def _check_bins(datasets: list[BinnedDataset]) -> None:
+def _check_bins(datasets: list[BinnedDataset], whole: bool = True) -> None:
     """Complain of datasets without bins."""
     numbers = [np.bincount(d.part, minlength=len(d.labels)) for d in datasets]
     empty = [d.labels[i] for d, number in zip(datasets, numbers, strict=True) for i in np.flatnonzero(number == 0)]
-    if not sum(d.n_bins for d in datasets):
+    if whole and not sum(d.n_bins for d in datasets):
         msg = f"no bin of {empty} is inside mask_safe and mask_fit: there is nothing to fit"
         raise ValueError(msg)
     if empty:

@@ -305,13 +305,25 @@ class Likelihood:
 
     def gradient(self, values: FloatArray, steps: Mapping[int, float]) -> FloatArray:
         """Return the derivative of the deviance by all values; by steps for the places that have one, 0 elsewhere."""
-        result = np.sum([d.gradient(values, steps) for d in self.datasets], axis=0)
+        result = self.gradient_of_datasets(values, steps)
         for term in self.priors:
             if term.place in steps:
                 step = steps[term.place]
                 ends = [float(term.prior((values[term.place] + side) * term.factor)) for side in (step, -step)]
                 result[term.place] += (ends[0] - ends[1]) / (2.0 * step)
         return np.asarray(result)
+
+    def gradient_of_datasets(self, values: FloatArray, steps: Mapping[int, float]) -> FloatArray:
+        """Return the derivative without the priors."""
+        return np.asarray(np.sum([d.gradient(values, steps) for d in self.datasets], axis=0))
+
+    def deviances(self, points: FloatArray) -> FloatArray:
+        """Return the deviance at several values, shape (points,)."""
+        return np.array([self.deviance(values) for values in points])
+
+    def undefined(self, values: FloatArray) -> list[str]:
+        """Return the names of datasets whose statistic is not a finite number."""
+        return [d.name for d in self.datasets if not np.isfinite(d.deviance(values))]
 
     def prior_stat(self, values: FloatArray) -> float:
         """Return the sum of the priors."""

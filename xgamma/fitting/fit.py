@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xgamma.fitting.compile import StatName, compile_likelihood
+from xgamma.fitting.distributed import distribute
 from xgamma.fitting.minimize import Backend, Options, minimize, rescaled
 from xgamma.fitting.problem import Minimum, Problem, problem_of
 from xgamma.fitting.result import FitResult
@@ -32,6 +33,7 @@ def fit(
     tol: float = 1e-3,
     covariance: Literal["hesse"] | None = "hesse",
     max_calls: int | None = None,
+    client: Any = None,
 ) -> FitResult:
     """Fit models to one cube, or jointly to several.
 
@@ -60,6 +62,11 @@ def fit(
         ``"hesse"`` from second derivatives at the minimum, None for none.
     max_calls
         How often the likelihood may be evaluated, about; by default as often as the minimiser thinks right.
+    client
+        A `distributed.Client`, whose workers then hold the parts of the likelihood: each evaluation sends them the
+        values of the parameters and adds what comes back. Lazy cubes are computed there. Runs go on where a worker is
+        lost. By default all is done in this process, which is faster unless an evaluation takes more than some
+        hundredths of a second.
 
     Returns
     -------
@@ -102,7 +109,10 @@ def fit(
     options = Options(backend, method, strategy, tol, covariance, max_calls)
     best = as_models(models).copy()
     parameters = best.parameters
-    likelihood = compile_likelihood(cubes, best, stat)
+    if client is None:
+        likelihood = compile_likelihood(cubes, best, stat)
+    else:
+        likelihood = distribute(cubes, best, stat, client=client)
     problem = problem_of(likelihood, parameters)
     _idle(problem, parameters)
     minimum = minimize(problem, options)

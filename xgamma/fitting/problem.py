@@ -71,6 +71,12 @@ class Problem:
             result = self.likelihood.deviance(self.values(x))
         return result if -PENALTY < result < PENALTY else PENALTY
 
+    def deviances(self, points: FloatArray) -> FloatArray:
+        """Return the deviance for several scaled free values, shape (points,); for workers that is one message."""
+        with np.errstate(all="ignore"):
+            result = self.likelihood.deviances(np.array([self.values(x) for x in points]))
+        return np.where((result > -PENALTY) & (result < PENALTY), result, PENALTY)
+
     def gradient(self, x: FloatArray) -> FloatArray:
         """Return the derivative of the deviance by the scaled free values, shape (m,)."""
         steps = dict(zip(self.free.tolist(), (DERIVATIVE * self.steps * self.scale).tolist(), strict=True))
@@ -104,6 +110,11 @@ class Objective:
         """Return the deviance."""
         self.calls += 1
         return self.problem.deviance(x)
+
+    def many(self, points: FloatArray) -> FloatArray:
+        """Return the deviance at several points, shape (points,)."""
+        self.calls += len(points)
+        return self.problem.deviances(points)
 
     def gradient(self, x: FloatArray) -> FloatArray:
         """Return the derivatives; counts as one call."""
@@ -200,7 +211,7 @@ def _check_limits(parameter: Parameter, name: str) -> None:
 def _undefined(likelihood: Likelihood, values: FloatArray, parameters: Parameters, found: float) -> str:
     """Say where the statistic is not a number at the start."""
     with np.errstate(all="ignore"):
-        bad = [d.name for d in likelihood.datasets if not np.isfinite(d.deviance(values))]
+        bad = list(dict.fromkeys(likelihood.undefined(values)))
         priors = [parameters.names[p.place] for p in likelihood.priors if not np.isfinite(p.stat(values))]
     parts = ([f"datasets {bad}"] if bad else []) + ([f"the priors of {priors}"] if priors else [])
     return f"the statistic of {' and '.join(parts)} is {found} at the start; start from other values"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import os
 import re
 import warnings
@@ -18,6 +17,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from xgamma.fitting.cubes import Cubes, named_cubes
+from xgamma.fitting.file_models import models_for_files, models_from_files, warn_of_names
+from xgamma.fitting.file_runs import join_runs, run_of
 from xgamma.fitting.points import is_points
 from xgamma.io.atomic import atomic_path, check_target
 from xgamma.io.cube import open_cube
@@ -32,6 +33,7 @@ from xgamma.io.provenance import __version__
 from xgamma.models.models import Models, as_models
 from xgamma.models.sky_model import Model
 from xgamma.models.yaml import read_models, write_models
+from xgamma.models.yaml_check import checksum_line, newer_creator, verify_checksum
 from xgamma.models.yaml_parse import parse
 
 __all__ = ["read_datasets", "write_datasets"]
@@ -62,7 +64,7 @@ def write_datasets(
         Folder, made if needed: ``datasets.yaml``, ``models.yaml`` with the covariance beside it, and a FITS file for
         each dataset; four (OGIP) for spectra with off counts. Other files in it stay.
     models
-        Models; none are written if None.
+        Models, or the result of a fit; none are written if None.
     overwrite
         Replace files that are there.
 
@@ -80,8 +82,10 @@ def write_datasets(
 
     Notes
     -----
-    The folder can be moved: paths in it are relative. Spectra of many runs become a dataset for each run, which
-    `read_datasets` joins again. Each file is written under another name and renamed, ``datasets.yaml`` last.
+    The folder can be moved: paths in it are relative. Maps and spectra of many runs become a dataset for each run,
+    named ``<name>-<run>``, which `read_datasets` joins again. Models of theirs name them, and a background model of
+    several datasets becomes one for each, with the same parameters: gammapy knows no other. Each file is written under
+    another name and renamed, ``datasets.yaml`` last.
 
     Examples
     --------
@@ -106,23 +110,24 @@ def write_datasets(
     if double:
         msg = f"two datasets would be written to the same file {double[0]!r}; rename one of {list(named)}"
         raise ValueError(msg)
-    given = None if models is None else as_models(models)
+    given = None if models is None else as_models(getattr(models, "models", models))
     place.mkdir(parents=True, exist_ok=True)
     for file in [*files, DATASETS, *([] if given is None else [MODELS])]:
         check_target(place / file, overwrite)
     for name, cube in named.items():
         _write(cube, plans[name], place, overwrite)
     if given is not None:
-        write_models(given, place / MODELS, overwrite=overwrite, checksum=True)
+        written = models_for_files(given, _labels_in_files(plans))
+        write_models(written, place / MODELS, overwrite=overwrite, checksum=True)
     text = _dump({"datasets": [e for entries in plans.values() for e in entries], "metadata": _metadata()})
-    text += f"checksum: {hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()}\n"
+    text += checksum_line(text)
     with atomic_path(place / DATASETS, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return place / DATASETS
 
 
 def read_datasets(
-    path: str | os.PathLike[str], models: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str], models: str | os.PathLike[str] | None = None, *, checksum: bool = False
 ) -> tuple[xr.DataTree, Models]:
     """Read joint datasets and their models, as xgamma or gammapy wrote them.
 
@@ -132,6 +137,8 @@ def read_datasets(
         ``datasets.yaml``, or the folder with it.
     models
         ``models.yaml``; None takes that of the folder, if `path` is one and it is there.
+    checksum
+        Compare both files with the checksums that they hold.
 
     Returns
     -------
@@ -145,12 +152,13 @@ def read_datasets(
     FileNotFoundError
         If a file is missing; the message says which dataset names it.
     ValueError
-        If the YAML is no list of datasets, names one twice, or a type that is not known.
+        If the YAML is no list of datasets, names one twice, or a type that is not known; runs of a group do not fit
+        together; or a checksum is not that of the text. Messages say which version wrote a file that is newer.
 
     Warns
     -----
     UserWarning
-        If a model belongs to datasets that are not there, or a key is not read.
+        If a model belongs to datasets that are not there, a key is not read, or a newer version wrote the file.
 
     Examples
     --------
@@ -164,8 +172,8 @@ def read_datasets(
     if not file.exists():
         msg = f"there is no file {file}"
         raise FileNotFoundError(msg)
-    entries = _parsed(file)
-    chosen = Models() if models is None else read_models(Path(models))
+    entries = _parsed(file, checksum)
+    chosen = Models() if models is None else read_models(Path(models), checksum=checksum)
     groups: dict[str, list[dict[str, Any]]] = {}
     for entry in entries:
         groups.setdefault(str(entry.get("group", entry["name"])), []).append(entry)
@@ -173,7 +181,10 @@ def read_datasets(
     read = {name: _read(members, file.parent).assign_attrs(name=name) for name, members in groups.items()}
     tree = xr.DataTree.from_dict(read)
     _assign(chosen, entries)
-    _check_names(chosen, [*groups, *(e["name"] for e in entries), *(str(e["obs"]) for e in entries if "obs" in e)])
+    labels = _labels_in_files(groups)
+    chosen = models_from_files(chosen, labels)
+    runs = [n for group, own in labels.items() for label in own if label != group for n in (label, f"{group}/{label}")]
+    warn_of_names(chosen, [*groups, *(e["name"] for e in entries), *runs], stacklevel=2)
     return tree, chosen
 
 
@@ -189,32 +200,41 @@ def _entries(name: str, cube: xr.Dataset) -> list[dict[str, Any]]:
         msg = f"{name!r} is neither a cube with counts nor flux points; it has {sorted(map(str, cube.data_vars))}"
         raise ValueError(msg)
     dims = set(map(str, cube["counts"].dims))
-    on_map = {"y", "x"} <= dims
-    runs = "obs" in dims and not on_map and "counts_off" in cube
-    odd = sorted(dims - {"energy", "y", "x"} - ({"obs"} if runs else set()))
+    on_map, on_off, runs = {"y", "x"} <= dims, "counts_off" in cube, "obs" in dims
+    odd = sorted(dims - {"energy", "y", "x", "obs"})
     if odd:
         msg = (
             f"{name!r} has the dim {odd[0]!r}, for which these files have no place: stack it (cube.gamma.stack("
-            f"{odd[0]!r})), or give each part a group of its own"
+            f"{odd[0]!r})), give each part a group of its own, or write the native form (tree.gamma.to_zarr)"
         )
         raise ValueError(msg)
-    if not on_map and "counts_off" in cube:
-        if not runs:
-            entry = {"name": name, "type": "SpectrumDatasetOnOff", "filename": f"pha_obs{plain}.fits"}
-            return [entry | _label(cube)]
-        labels = [_native(v) for v in cube["obs"].values] if "obs" in cube.coords else list(range(cube.sizes["obs"]))
-        return [
-            {
-                "name": f"{name}-{label}",
-                "type": "SpectrumDatasetOnOff",
-                "filename": f"pha_obs{plain}-{_plain(str(label))}.fits",
-                "group": name,
-                "obs": label,
-            }
-            for label in labels
-        ]
-    kind = ("MapDatasetOnOff" if "counts_off" in cube else "MapDataset") if on_map else "SpectrumDataset"
-    return [{"name": name, "type": kind, "filename": f"{plain}.fits"}]
+    kind = ("MapDataset" if on_map else "SpectrumDataset") + ("OnOff" if on_off else "")
+    ogip = on_off and not on_map
+    form = "pha_obs{}.fits" if ogip else "{}.fits"
+    if not runs:
+        return [{"name": name, "type": kind, "filename": form.format(plain)} | (_label(cube) if ogip else {})]
+    labels = [_native(v) for v in cube["obs"].values] if "obs" in cube.coords else list(range(cube.sizes["obs"]))
+    if len(set(map(str, labels))) < len(labels):
+        msg = f"two runs of {name!r} have the same label among {labels}; give them others: cube.assign_coords(obs=...)"
+        raise ValueError(msg)
+    return [
+        {
+            "name": f"{name}-{label}",
+            "type": kind,
+            "filename": form.format(f"{plain}-{_plain(str(label))}"),
+            "group": name,
+            "obs": label,
+        }
+        for label in labels
+    ]
+
+
+def _labels_in_files(groups: Mapping[str, list[dict[str, Any]]]) -> dict[str, dict[str, str]]:
+    """Names of datasets in files by the labels of the runs, by group."""
+    return {
+        name: {str(e["obs"]) if "group" in e and "obs" in e else name: str(e["name"]) for e in entries}
+        for name, entries in groups.items()
+    }
 
 
 def _label(cube: xr.Dataset) -> dict[str, Any]:
@@ -242,7 +262,9 @@ def _write(cube: xr.Dataset, entries: list[dict[str, Any]], folder: Path, overwr
             # readers take the name of a spectrum from its OBS_ID
             to_ogip(piece.assign_coords(obs=entry["name"]), folder / entry["filename"], overwrite=overwrite)
     else:
-        to_fits(cube, folder / entries[0]["filename"], overwrite=overwrite)
+        for number, entry in enumerate(entries):
+            piece = run_of(cube, number) if "group" in entry else cube
+            to_fits(piece, folder / entry["filename"], overwrite=overwrite)
 
 
 def _write_points(points: xr.Dataset, target: Path, overwrite: bool) -> None:
@@ -276,9 +298,27 @@ def _metadata() -> dict[str, Any]:
 # ---------------------------------------------------------------------- reading
 
 
-def _parsed(file: Path) -> list[dict[str, Any]]:
+def _parsed(file: Path, checksum: bool) -> list[dict[str, Any]]:
     """Return the entries of `datasets.yaml`, checked."""
-    data = parse(file.read_text(encoding="utf-8"), str(file))
+    text = file.read_text(encoding="utf-8")
+    data = parse(text, str(file))
+    if checksum:
+        verify_checksum(text, str(file))
+    newer = newer_creator(data)
+    try:
+        entries = _checked(data, file)
+    except ValueError as error:
+        if not newer:
+            raise
+        msg = f"{error}; the file was written by {newer}, which is newer than this xgamma knows"
+        raise ValueError(msg) from error
+    if newer:
+        msg = f"{file} was written by {newer}, which is newer than this xgamma knows: what is new in it is not read"
+        warnings.warn(msg, UserWarning, stacklevel=3)
+    return entries
+
+
+def _checked(data: Any, file: Path) -> list[dict[str, Any]]:
     listed = data.get("datasets") if isinstance(data, dict) else None
     if not isinstance(listed, list) or not listed:
         msg = f"{file} has no list 'datasets' of entries with name, type and filename"
@@ -298,7 +338,7 @@ def _parsed(file: Path) -> list[dict[str, Any]]:
             raise ValueError(msg)
         unread = [k for k in entry if k not in KEYS]
         if unread:
-            warnings.warn(f"{file}: {unread} of {entry['name']!r} are not read", UserWarning, stacklevel=3)
+            warnings.warn(f"{file}: {unread} of {entry['name']!r} are not read", UserWarning, stacklevel=4)
     return listed
 
 
@@ -309,6 +349,8 @@ def _read(entries: list[dict[str, Any]], folder: Path) -> xr.Dataset:
     if kind == "FluxPointsDataset":
         return _read_points(files[0])
     if not is_spectrum(files[0]):
+        if "group" in entries[0]:
+            return join_runs([open_cube(f) for f in files], [e["obs"] for e in entries], str(entries[0]["group"]))
         return open_cube(files[0])
     if "group" in entries[0]:
         return read_ogip(files).assign_coords(obs=[e["obs"] for e in entries])
@@ -351,14 +393,3 @@ def _assign(models: Models, entries: list[dict[str, Any]]) -> None:
         members = [e["name"] for e in entries if model.name in (*(e.get("models") or ()), e.get("background"))]
         if members and len(members) < len(entries) and model.datasets_names is None:
             models.assign(model.name, members)
-
-
-def _check_names(models: Models, known: list[str]) -> None:
-    for model in models:
-        names = [] if model.datasets_names is None else list(model.datasets_names)
-        if names and not set(names) & set(known):
-            warnings.warn(
-                f"model {model.name!r} belongs to {names}, none of the datasets {list(dict.fromkeys(known))}",
-                UserWarning,
-                stacklevel=3,
-            )

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import yaml
 
 from xgamma.fitting.cubes import Cubes, named_cubes
 from xgamma.io.fits_file import expand_path
@@ -18,8 +17,7 @@ from xgamma.io.provenance import __version__
 from xgamma.io.tree import MODELS, ROOT, open_groups, write_netcdf_groups, write_zarr_groups
 from xgamma.models.models import Models, as_models
 from xgamma.models.sky_model import Model
-from xgamma.models.yaml import models_from_yaml
-from xgamma.models.yaml_write import Writer
+from xgamma.models.yaml import models_from_yaml, models_to_yaml
 
 __all__ = ["open_tree", "tree_to_netcdf", "tree_to_zarr"]
 
@@ -209,7 +207,7 @@ def _groups(tree: Cubes, models: Any, folder: Path | None) -> dict[str, xr.Datas
 
 def _dataset(models: Models, folder: Path | None) -> xr.Dataset:
     """Models as text, and their covariance as an array."""
-    text = yaml.safe_dump({"components": Writer(models, folder=folder).models()}, sort_keys=False, indent=4, width=80)
+    text = models_to_yaml(models, folder=folder)
     attrs = {"creator": f"xgamma {__version__}", "long_name": "Models as YAML"}
     dataset = xr.Dataset({"yaml": ((), np.array(text, dtype=str), attrs)})
     if models.has_covariance:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import importlib.metadata
 import warnings
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from xgamma.models.covariance_file import read_covariance, write_covariance
 from xgamma.models.models import Models, as_models
 from xgamma.models.sky_model import Model
 from xgamma.models.systematics import Systematics
+from xgamma.models.yaml_check import checksum_line, newer_creator, verify_checksum
 from xgamma.models.yaml_parse import parse
 from xgamma.models.yaml_read import Reader
 from xgamma.models.yaml_write import Writer
@@ -79,11 +79,18 @@ def models_from_yaml(text: str, path: str | Path | None = None, *, checksum: boo
     folder, name = _folder(path)
     data = _document(parse(text, name), name)
     if checksum:
-        _verify(text, name)
-    reader = Reader(folder, "" if path is None else name)
-    models = reader.models(data["components"])
-    for model in reader.models(data.get("systematics") or [], "systematics"):
-        models.append(model)
+        verify_checksum(text, name)
+    newer = newer_creator(data)
+    try:
+        models = _read(data, folder, "" if path is None else name)
+    except ValueError as error:
+        if not newer:
+            raise
+        msg = f"{error}; the file was written by {newer}, which is newer than this xgamma knows"
+        raise ValueError(msg) from error
+    if newer:
+        msg = f"{name} was written by {newer}, which is newer than this xgamma knows: what is new in it is not read"
+        warnings.warn(msg, UserWarning, stacklevel=2 if path is None else 3)
     # that of all parameters, where there are more than gammapy knows of
     covariance = data.get("systematics_covariance") or data.get("covariance")
     if covariance:
@@ -124,7 +131,7 @@ def read_models(path: str | Path, *, checksum: bool = False) -> Models:
     return models_from_yaml(text, file, checksum=checksum)
 
 
-def models_to_yaml(models: Any, *, full: bool = False) -> str:
+def models_to_yaml(models: Any, *, full: bool = False, folder: Path | None = None) -> str:
     """Return models as YAML text.
 
     Parameters
@@ -133,6 +140,8 @@ def models_to_yaml(models: Any, *, full: bool = False) -> str:
         `Models`, or models.
     full
         Whether to write limits, errors and scan settings also where they are the defaults.
+    folder
+        Folder of the file that the text is for: names of files in it become relative.
 
     Returns
     -------
@@ -161,7 +170,7 @@ def models_to_yaml(models: Any, *, full: bool = False) -> str:
                 frozen: true
     <BLANKLINE>
     """
-    return _dump(_content(as_models(models), full=full))
+    return _dump(_content(as_models(models), full=full, folder=folder))
 
 
 def write_models(
@@ -213,7 +222,7 @@ def write_models(
             data[key] = beside.name
     text = _dump(data | {"metadata": _metadata()})
     if checksum:
-        text += f"checksum: {_md5(text)}\n"
+        text += checksum_line(text)
     with atomic_path(target, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -292,6 +301,14 @@ def _document(data: Any, name: str) -> dict[str, Any]:
     return data | {"components": components or []}
 
 
+def _read(data: Mapping[str, Any], folder: Path | None, name: str) -> Models:
+    reader = Reader(folder, name)
+    models = reader.models(data["components"])
+    for model in reader.models(data.get("systematics") or [], "systematics"):
+        models.append(model)
+    return models
+
+
 def _set_covariance(models: Models, file: str, folder: Path | None) -> None:
     expanded = Path(expand_path(file))
     path = expanded if folder is None else folder / expanded
@@ -312,19 +329,3 @@ def _metadata() -> dict[str, Any]:
     version = importlib.metadata.version("xgamma")
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
     return {"creator": f"xgamma {version}", "date": now.isoformat(), "origin": None}
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def _verify(text: str, name: str) -> None:
-    data = parse(text, name)
-    stored = data.pop("checksum", None) if isinstance(data, dict) else None
-    if stored is None:
-        msg = f"{name} holds no checksum"
-        raise ValueError(msg)
-    body = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("checksum:"))
-    if stored not in (_md5(body), _md5(_dump(data))):
-        msg = f"the checksum of {name} is not that of its text: it was changed after it was written"
-        raise ValueError(msg)

@@ -82,6 +82,33 @@ def test_lazy_and_the_same():
     xr.testing.assert_allclose(lazy.compute(), expected)
 
 
+def test_chunks_that_no_region_touches_are_never_read(tmp_path, monkeypatch):
+    from zarr.storage import LocalStore
+
+    cube = make_cube()
+    cube.chunk({"energy": -1, "energy_true": -1, "y": 10, "x": 10}).gamma.to_zarr(tmp_path / "survey.zarr")
+    seen = set()
+    get = LocalStore.get
+
+    async def noted(self, key, *args, **kwargs):
+        name, _, place = key.partition("/c/")
+        if name in ("counts", "background", "exposure", "mask_safe"):
+            seen.add((name, tuple(map(int, place.split("/")[-2:]))) if place else name)
+        return await get(self, key, *args, **kwargs)
+
+    monkeypatch.setattr(LocalStore, "get", noted)
+    lazy = xg.open_cube(tmp_path / "survey.zarr")
+    points = flux_profile(lazy, REGIONS, selection=["ul"])
+    assert not {s for s in seen if isinstance(s, tuple)}, "read while the graph was built"
+    points = points.compute(scheduler="sync")
+    inside = np.any([xg.region_mask(cube, r).values for r in REGIONS], axis=0)
+    tiles = set(zip(*(np.nonzero(inside)[k] // 10 for k in (0, 1)), strict=True))
+    assert 0 < len(tiles) < 0.5 * (cube.sizes["y"] // 10) * (cube.sizes["x"] // 10)
+    for name in ("counts", "background", "exposure"):
+        assert {s[1] for s in seen if isinstance(s, tuple) and s[0] == name} == tiles, name
+    xr.testing.assert_allclose(points, flux_profile(cube, REGIONS, selection=["ul"]))
+
+
 def test_background_of_other_sources():
     cube = make_cube()
     more = (2 * cube.background).rename("npred")

@@ -17,7 +17,7 @@ from gammapy.modeling.models import PowerLawSpectralModel
 from gammapy.utils.regions import make_concentric_annulus_sky_regions, make_orthogonal_rectangle_sky_regions
 
 sys.path.insert(0, str(Path(__file__).parent))
-from peak import peak_mib  # noqa: E402
+from peak import peak_mib
 
 
 class Clock:

@@ -14,7 +14,7 @@ from astropy.coordinates import SkyCoord
 import xgamma as xg
 
 sys.path.insert(0, str(Path(__file__).parent))
-from peak import peak_mib  # noqa: E402
+from peak import peak_mib
 
 #: Libraries that are loaded before the clock starts, on both sides.
 for name in ("regions", "scipy.optimize", "scipy.stats", "scipy.special"):

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from dask.base import tokenize
 
+from xgamma.dl3.phases import phases_within, turned
 from xgamma.reduction.region_background import OffSpectrum, PreparedOff, Usable
 from xgamma.reduction.spectrum_run import SpectrumRun
 
@@ -80,21 +81,14 @@ class PhaseTask:
 
     def __call__(self, run: SpectrumRun, usable: Usable | None) -> list[OffSpectrum]:
         """Return the background of each region of a run."""
-        phase = np.asarray(run.events.columns[self.column], dtype=float)
-        in_on, in_off = _within(phase, self.on), _within(phase, self.off)
+        phase = turned(run.events.columns[self.column], f"run {run.name}")
+        in_on, in_off = phases_within(phase, self.on), phases_within(phase, self.off)
         widths = [sum(stop - start for start, stop in intervals) for intervals in (self.on, self.off)]
         result = []
         for index in run.inside:
             counts, counts_off = (run.events.count(index[chosen[index]]) for chosen in (in_on, in_off))
             result.append(OffSpectrum(counts_off, widths[0], widths[1], 1, "", counts))
         return result
-
-
-def _within(phase: np.ndarray, intervals: Intervals) -> np.ndarray:
-    result = np.zeros(phase.shape, dtype=bool)
-    for start, stop in intervals:
-        result |= (phase >= start) & (phase < stop)
-    return result
 
 
 def phase_intervals(value: Any, name: str) -> Intervals:

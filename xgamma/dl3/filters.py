@@ -12,6 +12,7 @@ from astropy.coordinates import SkyCoord
 
 from xgamma.coords.units import to_value
 from xgamma.dl3.gti import gti_intersection, gti_table
+from xgamma.dl3.phases import phases_within, turned
 from xgamma.dl3.select import event_offset, region_contains, select_mask, select_range
 from xgamma.dl3.times import time_intervals
 
@@ -184,11 +185,8 @@ class PhaseFilter:
         if self.column not in events:
             msg = f"the event list has no column {self.column!r} for the phase"
             raise ValueError(msg)
-        phase = events[self.column].values
-        keep = np.zeros(phase.shape, dtype=bool)
-        for lo, hi in self.intervals:
-            keep |= (phase >= lo) & (phase < hi)
-        return select_mask(events, keep)
+        phases = turned(events[self.column].values, f"column {self.column!r}")
+        return select_mask(events, phases_within(phases, self.intervals))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +21,10 @@ FloatArray = NDArray[np.float64]
 
 #: Bins of the field of view are split into cells of at most this width, within which events are spread evenly.
 CELL = 0.05
+#: Places on a ring that stand for it.
+RING_PLACES = 48
+#: Energies per decade at which a factor on the background is taken.
+PER_DECADE = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +60,54 @@ class BackgroundSampler:
     def total(self) -> float:
         """Expected events per second of ontime."""
         return float(self.cumulative[-1]) if self.cumulative.size else 0.0
+
+    def scaled(self, factor: Callable[[FloatArray], FloatArray]) -> BackgroundSampler:
+        """Return the model times a factor that depends on reconstructed energies in TeV.
+
+        Raises
+        ------
+        ValueError
+            If the factor is negative or not finite.
+        """
+        low, high = self.energy_edges[[0, -1]]
+        fine = np.geomspace(low, high, max(int(np.ceil(np.log10(high / low) * PER_DECADE)), 1) + 1)
+        edges = np.union1d(self.energy_edges, fine[1:-1])
+        values = np.asarray(factor(edges), float)
+        if not np.isfinite(values).all() or (values < 0).any():
+            msg = "the factor on the background is negative or not finite: rates of events cannot be"
+            raise ValueError(msg)
+        place = np.interp(np.log(edges), np.log(self.energy_edges), np.arange(len(self.energy_edges)))
+        below = np.minimum(place.astype(int), len(self.energy_edges) - 2)
+        weight = (place - below)[:, np.newaxis]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(self.rate)
+            between = np.exp((1.0 - weight) * logs[below] + weight * logs[below + 1])
+        # at an edge itself the other end does not matter, also where it is 0
+        rate = np.where(
+            weight == 0, self.rate[below], np.where(weight == 1, self.rate[below + 1], np.nan_to_num(between))
+        )
+        rate = rate * values[:, np.newaxis]
+        return replace(self, energy_edges=edges, rate=rate, cumulative=_cumulative(rate, edges, self.solid_angle))
+
+    @property
+    def solid_angle(self) -> FloatArray:
+        """Solid angle of each cell in sr, shape (m,)."""
+        size = np.diff(self.first)[:, 0] * np.diff(self.second)[:, 0]
+        return size if self.radial else size * np.deg2rad(1.0)
+
+    def cells(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return longitude and latitude in deg of the middle of each cell, and its expected events per second."""
+        number = self.rate.shape[1]
+        content = np.diff(self.cumulative, prepend=0.0).reshape(-1, number).sum(axis=0)
+        if not self.radial:
+            return self.first.mean(axis=1), np.rad2deg(np.arcsin(self.second.mean(axis=1))), content
+        # a ring stands for some places on it
+        turn = 2.0 * np.pi * (np.arange(RING_PLACES) + 0.5) / RING_PLACES
+        cosine = self.first.mean(axis=1)[:, np.newaxis]
+        across = np.sqrt(np.maximum(1.0 - cosine**2, 0.0))
+        lon = np.rad2deg(np.arctan2(across * np.sin(turn), cosine + 0.0 * turn))
+        lat = np.rad2deg(np.arcsin(across * np.cos(turn)))
+        return lon.ravel(), lat.ravel(), np.repeat(content / RING_PLACES, RING_PLACES)
 
     def sample(self, number: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Draw events.
@@ -147,10 +200,15 @@ def background_sampler(
         msg = "the background model has no rate, or rates that are not finite, in the range of energies asked for"
         raise ValueError(msg)
     solid_angle = np.diff(first)[:, 0] * np.diff(second)[:, 0] * (1.0 if radial else np.deg2rad(1.0))
+    alignment = str(model.attrs.get("fov_alignment", "RADEC"))
+    return BackgroundSampler(edges, rate, _cumulative(rate, edges, solid_angle), first, second, radial, alignment)
+
+
+def _cumulative(rate: FloatArray, edges: FloatArray, solid_angle: FloatArray) -> FloatArray:
+    """Running sum of the rates per interval of energy and cell in s-1."""
     with np.errstate(divide="ignore"):
         per_cell = log_log_integral(np.log(rate), edges) * solid_angle
-    alignment = str(model.attrs.get("fov_alignment", "RADEC"))
-    return BackgroundSampler(edges, rate, np.cumsum(per_cell.ravel()), first, second, radial, alignment)
+    return np.cumsum(per_cell.ravel())
 
 
 def _energy_edges(axis: TableAxis, energy_range: tuple[float, float] | None) -> FloatArray:

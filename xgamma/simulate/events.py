@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,67 +11,81 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xgamma.coords.units import canonical_attrs
+from xgamma.dl3.observation import Observation
 from xgamma.dl3.pointing import Pointing
 from xgamma.dl3.times import J2000_HEADER
 from xgamma.kernels.interp import log_log_integral
-from xgamma.kernels.sphere import from_vectors, separation, to_vectors
-from xgamma.simulate.response import Responses, warn_lost
+from xgamma.kernels.sphere import from_vectors, rotate, separation
+from xgamma.models.background_model import FoVBackgroundModel
+from xgamma.models.sky_model import Model, SkyModel
+from xgamma.models.spatial_geometry import frame_rotation
+from xgamma.simulate.directions import Directions
+from xgamma.simulate.emission import Emission, refined, split_models
+from xgamma.simulate.response import NAMES, Responses, warn_lost
 from xgamma.simulate.run import Run, make_run, moving_vectors, pointing_vectors, random_streams
 from xgamma.simulate.sampling import move_on_sphere, pick, power_law_between, sample_intervals, vectors_from_fov
-from xgamma.simulate.sources import Source
 
 __all__ = ["simulate_events"]
 
 FloatArray = NDArray[np.float64]
 
-#: A source reaches as far as the separation within which this part of it lies.
-REACH = 1.0 - 1e-9
+#: Times of a run at which the largest factor on its background is looked for, and the margin on it.
+SOME_TIMES, BOUND_MARGIN = 8, 1.1
+#: Cards of a real run that its simulation keeps.
+KEPT = ("OBJECT", "RA_OBJ", "DEC_OBJ", "TELESCOP", "INSTRUME", "TELLIST", "N_TELS")
 
 
 def simulate_events(
-    pointing: Any,
-    irfs: Mapping[str, Any] | Responses,
-    sources: Sequence[Source] = (),
+    observation: Any,
+    models: Any = (),
+    irfs: Mapping[str, Any] | Responses | None = None,
     *,
     ontime: Any = "28 min",
     start: Any = "2024-01-01T00:00:00",
     gti: xr.Dataset | None = None,
-    deadtime_fraction: float = 0.0,
+    deadtime_fraction: float | None = None,
     energy_range: Any = None,
     seed: int = 0,
-    obs_id: int = 1,
+    obs_id: int | str | None = None,
     background: bool = True,
     truth: bool = False,
+    name: str | None = None,
     header: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """Simulate the event list of one run.
+    """Simulate the event list of one run from models.
 
     Parameters
     ----------
-    pointing
-        `~xgamma.dl3.pointing.Pointing`, `~astropy.coordinates.SkyCoord`, or (ra, dec) in degrees.
+    observation
+        `~xgamma.dl3.observation.Observation`, whose pointing, good time intervals, dead time and responses are taken;
+        or a `~xgamma.dl3.pointing.Pointing`, `~astropy.coordinates.SkyCoord`, or (ra, dec) in degrees.
+    models
+        What is on the sky: `~xgamma.models.sky_model.SkyModel` with any spectral, spatial and temporal model, also as
+        fitted, `~xgamma.models.background_model.FoVBackgroundModel` for the background, and short descriptions
+        (`~xgamma.simulate.sources.Source`).
     irfs
-        Responses by name (``aeff``, ``psf``, ``edisp``, ``bkg``), see `xgamma.simulate.response.prepare_responses`.
-    sources
-        What is on the sky.
+        Responses by name (``aeff``, ``psf``, ``edisp``, ``bkg``), see `xgamma.simulate.response.prepare_responses`;
+        those given replace those of an observation.
     ontime, start
-        Length of the run, and when it starts; together one good time interval.
+        Length of the run, and when it starts; together one good time interval. Not of an observation.
     gti
-        Good time intervals (`xgamma.dl3.gti.gti_table`) instead of `ontime` and `start`.
+        Good time intervals (`xgamma.dl3.gti.gti_table`) instead.
     deadtime_fraction
-        Part of the time in which no event is taken, in [0, 1). It thins out sources; background models
-        hold the rate per ontime.
+        Part of the time in which no event is taken, in [0, 1); by default that of the observation, or 0. It thins out
+        sources; background models hold the rate per ontime.
     energy_range
         Lowest and highest reconstructed energy, for example ``("0.3 TeV", "100 TeV")``; all by default.
         With responses that are prepared already their own range holds.
     seed
         Seed of the random numbers. Together with `obs_id` it fixes every event, whatever other runs are made.
     obs_id
-        Number of the run, not negative.
+        Number or label of the run; by default that of the observation, or 1.
     background
         False leaves the background out.
     truth
         Add the columns ``ra_true``, ``dec_true`` and ``energy_true``, NaN for background events.
+    name
+        Name of the dataset that the run stands for, for models with ``datasets_names``; its label by default.
     header
         More cards for the header, for example ``{"OBJECT": "Crab"}``.
 
@@ -79,41 +94,132 @@ def simulate_events(
     xarray.Dataset
         Dims (event,), in order of time: ``event_id``, ``time`` (s since J2000.0 (TT)), ``ra``, ``dec``
         (deg, ICRS), ``energy`` (TeV), ``mc_id`` (0 for background, 1 for the first source, ...). Attributes are
-        the cards of a GADF header.
+        the cards of a GADF header; ``mid00001`` and ``mmn00001`` say that events of 1 are from the source of that name.
+
+    Raises
+    ------
+    TypeError
+        If a model is of a kind that has no events.
+    ValueError
+        If a response is missing, there is no background model, a source has no spatial model, a rate is negative or
+        not finite, a model belongs to other datasets, or an argument is wrong.
+
+    Warns
+    -----
+    UserWarning
+        For a source of which the run sees nothing.
+
+    See Also
+    --------
+    xgamma.simulate.observations.simulate_observations : for many runs, as a DL3 store.
+
+    Notes
+    -----
+    The background is drawn from the model per ontime, times the norm, tilt and spatial factor of models for it;
+    sources from flux times effective area per livetime, so that the number of events is that of ``npred``.
+    Positions are moved by the point spread function, energies by the energy dispersion, all at the true energy and
+    the offset of the true direction, where ``apply_irf`` does not switch them off. Times follow the temporal model in the
+    good time intervals. Number and values of events come from random streams of their own for the background and for
+    each source (`numpy.random.SeedSequence`), so that adding a source leaves the others as they are.
+
+    Examples
+    --------
+    >>> import xgamma as xg
+    >>> from xgamma.simulate import array
+    >>> crab = xg.SkyModel(
+    ...     xg.PowerLawSpectralModel(index=2.6, amplitude="3.5e-11 cm-2 s-1 TeV-1"),
+    ...     xg.PointSpatialModel(lon_0="83.63 deg", lat_0="22.01 deg"),
+    ...     name="crab",
+    ... )
+    >>> events = simulate_events((83.63, 22.51), crab, array.responses(), ontime="10 min", seed=1)
+    >>> bool((events.mc_id == 1).sum() > 100)
+    True
+    """
+    given = {"gti": gti, "deadtime_fraction": deadtime_fraction, "obs_id": obs_id, "irfs": irfs, "header": header or {}}
+    if isinstance(observation, Observation):
+        given, observation = of_observation(observation, given, background), given_pointing(observation)
+    elif irfs is None:
+        msg = "a pointing has no responses: give irfs={'aeff': ..., 'psf': ..., 'edisp': ..., 'bkg': ...}"
+        raise ValueError(msg)
+    label = 1 if given["obs_id"] is None else given["obs_id"]
+    sources, factors = split_models(models)
+    sources, factors = models_of_run(sources, factors, label, name)
+    run = make_run(
+        observation, given["irfs"], sources, ontime, start, given["gti"], given["deadtime_fraction"] or 0.0,
+        energy_range, background, factors,
+    )  # fmt: skip
+    unseen = [e.name for e in run.emissions if e.directions is None]
+    if unseen:
+        msg = f"{unseen} lie outside the field of view ({run.responses.offset_max:g} deg): no events come from there"
+        warnings.warn(msg, UserWarning, stacklevel=2)
+    return draw_events(run, seed, label, truth=truth, header=given["header"])
+
+
+def models_of_run(
+    sources: tuple[SkyModel, ...], factors: tuple[FoVBackgroundModel, ...], obs_id: Any, name: str | None
+) -> tuple[tuple[SkyModel, ...], tuple[FoVBackgroundModel, ...]]:
+    """Return the models that belong to a run, by its label or the name of the dataset that it stands for.
 
     Raises
     ------
     ValueError
-        If a response is missing, there is no background model, or an argument is wrong.
-
-    Notes
-    -----
-    The background is drawn from the model per ontime, the sources from flux times effective area per livetime;
-    positions are moved by the point spread function, energies by the energy dispersion, all at the true energy
-    and the offset of the true direction. Times are uniform in the good time intervals. Number and values of
-    events come from random streams of their own for the background and for each source
-    (`numpy.random.SeedSequence`), so that adding a source leaves the others as they are.
-
-    Examples
-    --------
-    >>> from xgamma.simulate import array
-    >>> from xgamma.simulate.sources import PowerLaw, Source
-    >>> crab = Source("crab", (83.63, 22.01), PowerLaw("3.5e-11 cm-2 s-1 TeV-1", index=2.6))
-    >>> events = simulate_events((83.63, 22.51), array.responses(), [crab], ontime="10 min", seed=1)
-    >>> bool((events.mc_id == 1).sum() > 100)
-    True
+        If one belongs to other datasets and no name was given.
     """
-    run = make_run(pointing, irfs, sources, ontime, start, gti, deadtime_fraction, energy_range, background)
+    names = {str(obs_id)} | ({name} if name is not None else set())
+
+    def belongs(model: Model) -> bool:
+        return model.datasets_names is None or bool(names & set(model.datasets_names))
+
+    others = [m for m in (*sources, *factors) if not belongs(m)]
+    if others and name is None:
+        msg = (
+            f"model {others[0].name!r} belongs to the datasets {others[0].datasets_names}, not to run {obs_id!r}; give "
+            "name=, the dataset that the run stands for"
+        )
+        raise ValueError(msg)
+    return tuple(m for m in sources if belongs(m)), tuple(m for m in factors if belongs(m))
+
+
+def given_pointing(observation: Observation) -> Any:
+    """Return the pointing of an observation."""
+    return observation.pointing
+
+
+def of_observation(observation: Observation, given: Mapping[str, Any], background: bool) -> dict[str, Any]:
+    """Return what was given of a run, completed by an observation."""
+    with observation.open() as files:
+        irfs = given["irfs"]
+        if not isinstance(irfs, Responses):
+            known = {} if irfs is None else dict(irfs)
+            wanted = [n for n in NAMES if n not in known and n in observation.available and (background or n != "bkg")]
+            irfs = {n: files.irf(n) for n in wanted} | known
+        cards = (
+            {k: v for k, v in files.header("events").items() if k in KEPT} if "events" in observation.available else {}
+        )
+        dead = given["deadtime_fraction"]
+        return {
+            "gti": files.gti() if given["gti"] is None else given["gti"],
+            "deadtime_fraction": files.deadtime_fraction() if dead is None else dead,
+            "obs_id": observation.obs_id if given["obs_id"] is None else given["obs_id"],
+            "irfs": irfs,
+            "header": {**cards, **given["header"]},
+        }
+
+
+def draw_events(
+    run: Run, seed: int, obs_id: int | str, *, truth: bool = False, header: Mapping[str, Any] | None = None
+) -> xr.Dataset:
+    """Draw the events of a run that was checked; see `simulate_events`."""
     streams = random_streams(seed, obs_id, 1 + len(run.sources))
     parts = [_background_events(run, streams[0])]
     parts += [_source_events(run, i, streams[1 + i]) for i in range(len(run.sources))]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.argsort(columns["time"], kind="stable")
     columns = {"event_id": np.arange(1, len(order) + 1), **{n: v[order] for n, v in columns.items()}}
-    return _label(columns, run, int(obs_id), truth, header or {})
+    return _label(columns, run, obs_id, truth, header or {})
 
 
-def _field_axes(run: Run, time: FloatArray, alignment: str) -> FloatArray:
+def field_axes(run: Run, time: FloatArray, alignment: str) -> FloatArray:
     """Unit vectors of the pointing, of growing longitude and latitude, shape (3, 3) or (n, 3, 3)."""
     center = pointing_vectors(run, time)
     up = np.array([0.0, 0.0, 1.0]) if alignment != "ALTAZ" else _zenith(run, time)
@@ -136,14 +242,60 @@ def _zenith(run: Run, time: FloatArray) -> FloatArray:
 
 
 def _background_events(run: Run, rng: np.random.Generator) -> dict[str, FloatArray]:
-    sampler = run.responses.background
-    number = 0 if sampler is None else int(rng.poisson(sampler.total * run.ontime))
+    sampler = run.background
+    shapes = [m for m in run.factors if m.spatial is not None]
+    bound = factor_bound(run, shapes) if shapes else 1.0
+    number = 0 if sampler is None else int(rng.poisson(sampler.total * bound * run.ontime))
     time = sample_intervals(*run.intervals, rng.random(number))
     if sampler is None or number == 0:
-        return _columns(time, np.empty((0, 3)), np.empty(0), 0)
+        return _columns(time[:0], np.empty((0, 3)), np.empty(0), 0)
     energy, lon, lat = sampler.sample(number, rng)
-    vectors = vectors_from_fov(lon, lat, _field_axes(run, time, sampler.alignment))
+    vectors = vectors_from_fov(lon, lat, field_axes(run, time, sampler.alignment))
+    if shapes:
+        keep = rng.random(number) * bound < sky_factor(shapes, vectors)
+        time, vectors, energy = time[keep], vectors[keep], energy[keep]
     return _columns(time, vectors, energy, 0)
+
+
+def sky_factor(models: Sequence[FoVBackgroundModel], vectors: FloatArray) -> FloatArray:
+    """Return the product of the spatial factors of background models at ICRS unit vectors, shape (n,)."""
+    result = np.ones(len(vectors))
+    for model in models:
+        spatial = model.spatial
+        assert spatial is not None
+        if spatial.is_energy_dependent:
+            msg = f"the spatial part of background model {model.name!r} changes with energy: a factor on the sky cannot"
+            raise ValueError(msg)
+        place = from_vectors(rotate(vectors, frame_rotation(spatial.frame)))
+        factor = np.nan_to_num(spatial.evaluate(*place, *spatial.values))
+        if (factor < 0).any():
+            msg = f"background model {model.name!r} is negative in the field of view: rates of events cannot be"
+            raise ValueError(msg)
+        result *= factor
+    return result
+
+
+def factor_bound(run: Run, models: Sequence[FoVBackgroundModel]) -> float:
+    """Return a number that the product of spatial factors stays below all over the field of view."""
+    lon, lat, _ = background_cells(run)
+    times = sample_intervals(*run.intervals, (np.arange(SOME_TIMES) + 0.5) / SOME_TIMES)
+    largest = 0.0
+    for time in times:
+        axes = field_axes(run, np.array([time]), _alignment(run))
+        vectors = vectors_from_fov(lon, lat, axes if axes.ndim == 2 else axes[0])
+        largest = max(largest, float(sky_factor(models, vectors).max(initial=0.0)))
+    # between the middles of cells, and in the corners, it may be larger
+    return BOUND_MARGIN * largest
+
+
+def background_cells(run: Run) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return places in the field of view in deg, and the background that they stand for in s-1."""
+    sampler = run.background
+    return (np.zeros(0), np.zeros(0), np.zeros(0)) if sampler is None else sampler.cells()
+
+
+def _alignment(run: Run) -> str:
+    return "RADEC" if run.background is None else run.background.alignment
 
 
 def _columns(
@@ -170,15 +322,20 @@ def _columns(
 
 def _source_events(run: Run, number: int, rng: np.random.Generator) -> dict[str, FloatArray]:
     """Draw photons from flux times the largest effective area, keep those that the true area takes."""
-    source, responses = run.sources[number], run.responses
-    if _out_of_reach(run, source):
+    emission, responses = run.emissions[number], run.responses
+    if emission.directions is None:
         return _columns(np.empty(0), np.empty((0, 3)), np.empty(0), number + 1)
-    time, true, vectors, offset = _photons(run, source, rng)
+    time, true, vectors, offset = _photons(run, emission, emission.directions, rng)
+    applied = emission.model.apply_irf
     reconstructed = responses.reconstruct(true, offset, rng)
     moved = responses.separations(true, offset, rng)
     angle = 2.0 * np.pi * rng.random(len(true))
+    if not applied["edisp"]:
+        reconstructed = true.copy()
+    if not applied["psf"]:
+        moved = np.zeros_like(moved)
     valid = np.isfinite(reconstructed) & np.isfinite(moved)
-    warn_lost(int((~valid).sum()), source.name)
+    warn_lost(int((~valid).sum()), emission.name)
     low, high = responses.energy_range
     with np.errstate(invalid="ignore"):
         keep = valid & (reconstructed >= low) & (reconstructed <= high) & (reconstructed > 0)
@@ -186,33 +343,27 @@ def _source_events(run: Run, number: int, rng: np.random.Generator) -> dict[str,
     return _columns(time[keep], final, reconstructed[keep], number + 1, (vectors[keep], true[keep]))
 
 
-def _out_of_reach(run: Run, source: Source) -> bool:
-    if run.pointing.mode != "pointing":
-        return False
-    center = to_vectors(np.asarray(run.pointing.ra), np.asarray(run.pointing.dec))
-    position = to_vectors(*(np.asarray(v) for v in source.position))
-    extent = float(source.shape.separations(np.array([REACH]))[0])
-    return bool(separation(position, center) - extent > run.responses.offset_max)
-
-
-def _photons(run: Run, source: Source, rng: np.random.Generator) -> tuple[FloatArray, ...]:
+def _photons(run: Run, emission: Emission, directions: Directions, rng: np.random.Generator) -> tuple[FloatArray, ...]:
     """Draw detected photons: times, true energies, true directions, offsets."""
     responses = run.responses
-    energy = responses.energy_nodes
-    flux = source.spectrum(energy)
-    pairs = np.meshgrid(energy, responses.offset_nodes, indexing="ij")
-    largest = responses.area(pairs[0].ravel(), pairs[1].ravel()).reshape(pairs[0].shape).max(axis=1)
-    # between nodes the area is linear, so its maximum over an interval lies at one of the ends
+    nodes, largest = responses.energy_nodes, responses.area_bound
+    energy = refined(emission.flux, nodes)
+    flux = emission.flux(energy)
+    if len(energy) > len(nodes):
+        # between nodes the area is linear in the logarithm
+        largest = np.interp(np.log(energy), np.log(nodes), largest)
+    # so that its maximum over an interval lies at one of the ends
     bound = np.maximum(largest[1:], largest[:-1])
     with np.errstate(divide="ignore"):
         cumulative = np.cumsum(bound * log_log_integral(np.log(flux), energy))
     drawn = int(rng.poisson(cumulative[-1] * run.livetime))
     uniform = rng.random((4, drawn))
+    if not drawn:
+        return np.empty(0), np.empty(0), np.empty((0, 3)), np.empty(0)
     interval = pick(cumulative, uniform[0])
     true = power_law_between(uniform[1], energy[interval], energy[interval + 1], flux[interval], flux[interval + 1])
-    time = sample_intervals(*run.intervals, uniform[2])
-    ra, dec = source.position
-    vectors = source.shape.sample(ra, dec, drawn, rng)
+    time = emission.arrival.sample(true, uniform[2], rng)
+    vectors = directions.sample(true, rng)
     offset = separation(vectors, pointing_vectors(run, time))
     keep = uniform[3] * bound[interval] < responses.area(true, offset)
     return time[keep], true[keep], vectors[keep], offset[keep]
@@ -231,7 +382,9 @@ ATTRS = {
 }
 
 
-def _label(columns: dict[str, FloatArray], run: Run, obs_id: int, truth: bool, header: Mapping[str, Any]) -> xr.Dataset:
+def _label(
+    columns: dict[str, FloatArray], run: Run, obs_id: int | str, truth: bool, header: Mapping[str, Any]
+) -> xr.Dataset:
     names = [n for n in columns if truth or not n.endswith("_true")]
     variables = {n: ("event", columns[n], canonical_attrs(*ATTRS[n])) for n in names}
     events = xr.Dataset(variables)
@@ -241,7 +394,7 @@ def _label(columns: dict[str, FloatArray], run: Run, obs_id: int, truth: bool, h
     return events
 
 
-def _cards(run: Run, obs_id: int) -> dict[str, Any]:
+def _cards(run: Run, obs_id: int | str) -> dict[str, Any]:
     """Cards of a GADF EVENTS header."""
     start, stop = run.intervals
     pointing = run.pointing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ class Responses:
         """Largest offset at which the effective area is defined, in deg."""
         return 0.0 if self.aeff is None else table_axis(self.aeff, "offset").limits[1]
 
-    @property
+    @cached_property
     def energy_nodes(self) -> FloatArray:
         """True energies in TeV at which effective areas and spectra are tabulated."""
         if self.aeff is None:
@@ -183,16 +184,38 @@ class Responses:
         below = [_cdf_at(cdf, self.edisp.edges, limit / energy) for limit in (low, high)]
         return np.where(valid, below[1] - below[0], 0.0)
 
-    def selected_area(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return energies, offsets and the effective area times `selected`, shape (energies, offsets)."""
-        energy = self.energy_nodes
+    @cached_property
+    def area_nodes(self) -> tuple[FloatArray, FloatArray]:
+        """Offsets in deg, and effective areas at `energy_nodes` there in cm2, shape (energies, offsets)."""
         nodes = self.offset_nodes
+        if self.aeff is None:
+            return np.zeros(1), np.zeros((0, 1))
         steps = np.linspace(0.0, 1.0, OFFSET_STEPS, endpoint=False)
         offset = np.append((nodes[:-1, np.newaxis] + np.diff(nodes)[:, np.newaxis] * steps).ravel(), nodes[-1])
-        if self.aeff is None:
-            return energy, offset, np.zeros((0, 0))
-        area = evaluate_aeff(self.aeff, energy, offset)
-        return energy, offset, area * np.stack([self.selected(energy, theta) for theta in offset], axis=1)
+        return offset, evaluate_aeff(self.aeff, self.energy_nodes, offset)
+
+    @cached_property
+    def area_bound(self) -> FloatArray:
+        """Largest effective area over all offsets in cm2 at `energy_nodes`."""
+        energy = self.energy_nodes
+        pairs = np.meshgrid(energy, self.offset_nodes, indexing="ij")
+        return np.asarray(self.area(pairs[0].ravel(), pairs[1].ravel()).reshape(pairs[0].shape).max(axis=1))
+
+    def selected_area(self, *, edisp: bool = True) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return energies, offsets and the effective area times `selected`, shape (energies, offsets)."""
+        offset, area = self.area_nodes
+        return self.energy_nodes, offset, area * (self._selected if edisp else self._ideal)
+
+    @cached_property
+    def _selected(self) -> FloatArray:
+        offset = self.area_nodes[0]
+        return np.stack([self.selected(self.energy_nodes, float(theta)) for theta in offset], axis=1)
+
+    @property
+    def _ideal(self) -> FloatArray:
+        low, high = self.energy_range
+        energy = self.energy_nodes
+        return ((energy >= low) & (energy <= high)).astype(float)[:, np.newaxis]
 
 
 def _psf_draw(psf: EventTable, energy: FloatArray, offset: FloatArray, uniform: FloatArray) -> FloatArray:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import xarray as xr
@@ -14,12 +16,17 @@ from xgamma.coords.units import to_value
 from xgamma.dl3.gti import gti_duration, gti_table
 from xgamma.dl3.pointing import Pointing
 from xgamma.dl3.times import tt_seconds
-from xgamma.kernels.sphere import to_vectors
+from xgamma.kernels.sphere import separation, to_vectors
+from xgamma.models.background_model import FoVBackgroundModel
+from xgamma.models.sky_model import SkyModel
+from xgamma.simulate.background import BackgroundSampler
+from xgamma.simulate.directions import FieldOfView
+from xgamma.simulate.emission import Emission, emission_of
 from xgamma.simulate.response import Responses, prepare_responses
 from xgamma.simulate.sampling import sample_intervals
-from xgamma.simulate.sources import Source, sky_position
+from xgamma.simulate.sources import sky_position
 
-__all__ = ["Run", "check_sources", "make_run", "moving_vectors", "pointing_vectors", "random_streams", "time_nodes"]
+__all__ = ["Run", "make_run", "moving_vectors", "pointing_vectors", "random_streams", "time_nodes"]
 
 FloatArray = NDArray[np.float64]
 
@@ -29,7 +36,7 @@ ROTATION_STEP = 30.0
 AVERAGE_STEP = 5.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One run to simulate, checked.
 
@@ -45,13 +52,16 @@ class Run:
         What is on the sky.
     deadtime_fraction
         Part of the time in which no event is taken.
+    factors
+        Models that scale the background.
     """
 
     pointing: Pointing
     gti: xr.Dataset
     responses: Responses
-    sources: tuple[Source, ...]
+    sources: tuple[SkyModel, ...]
     deadtime_fraction: float
+    factors: tuple[FoVBackgroundModel, ...] = ()
 
     @property
     def intervals(self) -> tuple[FloatArray, FloatArray]:
@@ -68,17 +78,49 @@ class Run:
         """Seconds."""
         return self.ontime * (1.0 - self.deadtime_fraction)
 
+    @cached_property
+    def field(self) -> FieldOfView:
+        """Part of the sky from which events may come."""
+        vectors = np.atleast_2d(to_vectors(*(np.asarray(v) for v in self.pointing.icrs(time_nodes(self)))))
+        middle = vectors.mean(axis=0)
+        middle = middle / np.linalg.norm(middle)
+        if len(vectors) == 1:
+            middle = vectors[0]
+        return FieldOfView(middle, self.responses.offset_max + float(separation(vectors, middle).max()))
+
+    @cached_property
+    def emissions(self) -> tuple[Emission, ...]:
+        """Sources as this run sees them."""
+        energy = self.responses.energy_nodes
+        return tuple(
+            emission_of(m, self.field, self.intervals, (float(energy[0]), float(energy[-1]))) for m in self.sources
+        )
+
+    @cached_property
+    def background(self) -> BackgroundSampler | None:
+        """Sampler of the background with all factors on its spectrum."""
+        sampler = self.responses.background
+        for model in self.factors if sampler is not None else ():
+            spectral = model.spectral
+            try:
+                sampler = sampler.scaled(lambda energy, s=spectral: s.evaluate(energy, *s.values))
+            except ValueError as error:
+                msg = f"background model {model.name!r}: {error}"
+                raise ValueError(msg) from error
+        return sampler
+
 
 def make_run(
     pointing: Any,
     irfs: Mapping[str, Any] | Responses,
-    sources: Sequence[Source],
+    sources: Sequence[SkyModel],
     ontime: Any,
     start: Any,
     gti: xr.Dataset | None,
     deadtime_fraction: float,
     energy_range: Any,
     background: bool,
+    factors: Sequence[FoVBackgroundModel] = (),
 ) -> Run:
     """Check the arguments of a simulation."""
     if not isinstance(pointing, Pointing):
@@ -101,7 +143,6 @@ def make_run(
     if limits is not None and len(limits) != 2:
         msg = f"energy_range={energy_range!r} must be two energies"
         raise ValueError(msg)
-    check_sources(sources)
     responses = prepare_responses(irfs, limits, background=background)
     if background and responses.background is None:
         msg = "the responses have no background model ('bkg'); give one, or background=False for sources only"
@@ -109,25 +150,20 @@ def make_run(
     if sources and responses.aeff is None:
         msg = "the responses have no effective area ('aeff'), without which a source gives no events"
         raise ValueError(msg)
-    return Run(pointing, gti, responses, tuple(sources), float(deadtime_fraction))
+    return Run(pointing, gti, responses, tuple(sources), float(deadtime_fraction), tuple(factors))
 
 
-def check_sources(sources: Sequence[Source]) -> None:
-    """Say which names are not unique."""
-    names = [source.name for source in sources]
-    double = sorted({name for name in names if names.count(name) > 1} | ({"background"} & set(names)))
-    if double:
-        msg = f"source names {double} are used more than once ('background' is taken); each needs its own"
-        raise ValueError(msg)
-
-
-def random_streams(seed: int, obs_id: int, number: int) -> list[np.random.Generator]:
+def random_streams(seed: int, obs_id: int | str, number: int) -> list[np.random.Generator]:
     """Return independent random streams of a run: for the background, then for each source."""
     for name, value in (("seed", seed), ("obs_id", obs_id)):
+        if name == "obs_id" and isinstance(value, str) and value:
+            continue
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
             msg = f"{name}={value!r} must be a whole number of at least 0"
             raise ValueError(msg)
-    keys = [np.random.SeedSequence(int(seed), spawn_key=(int(obs_id), i)) for i in range(number)]
+    # labels that are texts do not meet numbers
+    run = (int(obs_id),) if not isinstance(obs_id, str) else (crc32(obs_id.encode()), 2**32 - 1)
+    keys = [np.random.SeedSequence(int(seed), spawn_key=(*run, i)) for i in range(number)]
     # PCG64 by name: the default of numpy may change, and a seed should not
     return [np.random.Generator(np.random.PCG64(key)) for key in keys]
 

@@ -1,4 +1,4 @@
-"""What is on the sky of a simulation: a source has a name, a position, a spectrum and a shape."""
+"""Short descriptions of sources on the sky of a simulation: a name, a position, a spectrum and a shape make a sky model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from xgamma.coords.units import to_value
-from xgamma.kernels.sphere import to_vectors
-from xgamma.simulate.sampling import cap_offsets, move_on_sphere
+from xgamma.models.cutoff import ExpCutoffPowerLawSpectralModel
+from xgamma.models.log_parabola import LogParabolaSpectralModel
+from xgamma.models.power_law import PowerLawSpectralModel
+from xgamma.models.sky_model import SkyModel
+from xgamma.models.spatial_disk import DiskSpatialModel
+from xgamma.models.spatial_model import SpatialModel
+from xgamma.models.spatial_shapes import GaussianSpatialModel, PointSpatialModel
+from xgamma.models.spectral_model import SpectralModel
+from xgamma.simulate.sampling import cap_offsets
 
 __all__ = [
     "Disk",
@@ -30,9 +37,6 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float64]
-
-#: Rings and angles with which a shape is averaged over.
-RINGS, ANGLES = 16, 24
 
 
 def _convert(instance: Any, units: Mapping[str, str], positive: tuple[str, ...]) -> None:
@@ -90,10 +94,14 @@ class PowerLaw(_Described):
     def __post_init__(self) -> None:
         _convert(self, self.units, ("amplitude", "reference"))
 
+    @property
+    def model(self) -> SpectralModel:
+        """The same as a spectral model."""
+        return PowerLawSpectralModel(index=self.index, amplitude=self.amplitude, reference=self.reference)
+
     def __call__(self, energy: FloatArray) -> FloatArray:
         """Return the differential flux in cm-2 s-1 TeV-1 at energies in TeV."""
-        result: FloatArray = self.amplitude * (energy / self.reference) ** -self.index
-        return result
+        return np.asarray(self.model.evaluate(energy, *self.model.values))
 
 
 @dataclass(frozen=True)
@@ -121,10 +129,16 @@ class ExponentialCutoff(_Described):
     def __post_init__(self) -> None:
         _convert(self, self.units, ("amplitude", "cutoff", "reference"))
 
+    @property
+    def model(self) -> SpectralModel:
+        """The same as a spectral model."""
+        return ExpCutoffPowerLawSpectralModel(
+            index=self.index, amplitude=self.amplitude, lambda_=1.0 / self.cutoff, reference=self.reference
+        )
+
     def __call__(self, energy: FloatArray) -> FloatArray:
         """Return the differential flux in cm-2 s-1 TeV-1 at energies in TeV."""
-        result: FloatArray = self.amplitude * (energy / self.reference) ** -self.index * np.exp(-energy / self.cutoff)
-        return result
+        return np.asarray(self.model.evaluate(energy, *self.model.values))
 
 
 @dataclass(frozen=True)
@@ -147,11 +161,16 @@ class LogParabola(_Described):
     def __post_init__(self) -> None:
         _convert(self, self.units, ("amplitude", "reference"))
 
+    @property
+    def model(self) -> SpectralModel:
+        """The same as a spectral model."""
+        return LogParabolaSpectralModel(
+            alpha=self.alpha, beta=self.beta, amplitude=self.amplitude, reference=self.reference
+        )
+
     def __call__(self, energy: FloatArray) -> FloatArray:
         """Return the differential flux in cm-2 s-1 TeV-1 at energies in TeV."""
-        log_energy = np.log(energy / self.reference)
-        result: FloatArray = self.amplitude * np.exp(-(self.alpha + self.beta * log_energy) * log_energy)
-        return result
+        return np.asarray(self.model.evaluate(energy, *self.model.values))
 
 
 class _Shape(_Described, ABC):
@@ -161,20 +180,9 @@ class _Shape(_Described, ABC):
     def separations(self, uniform: FloatArray) -> FloatArray:
         """Return separations in deg at cumulative probabilities `uniform`."""
 
-    def sample(self, ra: float, dec: float, number: int, rng: np.random.Generator) -> FloatArray:
-        """Draw directions, unit vectors of shape (number, 3)."""
-        center = to_vectors(np.asarray(ra), np.asarray(dec))
-        uniform = rng.random((2, number))
-        return move_on_sphere(center, self.separations(uniform[0]), 2.0 * np.pi * uniform[1])
-
-    def nodes(self, ra: float, dec: float) -> FloatArray:
-        """Return directions of equal weight that average over the shape, shape (n, 3)."""
-        middle = (np.arange(RINGS) + 0.5) / RINGS
-        separation = np.repeat(self.separations(middle), ANGLES)
-        # every second ring is turned by half a step, so that the nodes do not line up
-        turn = 0.5 * np.repeat(np.arange(RINGS) % 2, ANGLES)
-        angle = 2.0 * np.pi * (np.tile(np.arange(ANGLES), RINGS) + turn) / ANGLES
-        return move_on_sphere(to_vectors(np.asarray(ra), np.asarray(dec)), separation, angle)
+    @abstractmethod
+    def model(self, ra: float, dec: float) -> SpatialModel:
+        """Return the same as a spatial model around a position (ICRS) in deg."""
 
 
 @dataclass(frozen=True)
@@ -194,9 +202,9 @@ class Point(_Shape):
         """Return zeros."""
         return np.zeros_like(uniform)
 
-    def nodes(self, ra: float, dec: float) -> FloatArray:
-        """Return the position."""
-        return to_vectors(np.asarray([ra]), np.asarray([dec]))
+    def model(self, ra: float, dec: float) -> SpatialModel:
+        """Return a point."""
+        return PointSpatialModel(lon_0=ra, lat_0=dec)
 
 
 @dataclass(frozen=True)
@@ -224,6 +232,10 @@ class Gaussian(_Shape):
     def separations(self, uniform: FloatArray) -> FloatArray:
         """Return separations in deg at cumulative probabilities `uniform`."""
         return cap_offsets(self.sigma, uniform)
+
+    def model(self, ra: float, dec: float) -> SpatialModel:
+        """Return a Gaussian."""
+        return GaussianSpatialModel(lon_0=ra, lat_0=dec, sigma=self.sigma)
 
 
 @dataclass(frozen=True)
@@ -255,6 +267,10 @@ class Disk(_Shape):
         """Return separations in deg at cumulative probabilities `uniform`."""
         half = np.sin(0.5 * np.deg2rad(self.radius))
         return np.rad2deg(2.0 * np.arcsin(half * np.sqrt(uniform)))
+
+    def model(self, ra: float, dec: float) -> SpatialModel:
+        """Return a disk with a sharp edge."""
+        return DiskSpatialModel(lon_0=ra, lat_0=dec, r_0=self.radius, edge_width=0.0)
 
 
 Spectrum = PowerLaw | ExponentialCutoff | LogParabola
@@ -305,7 +321,7 @@ def sky_position(value: Any, name: str = "position") -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Source:
-    """A source of gamma rays, constant in time.
+    """A source of gamma rays, constant in time, as a file describes it; `model` is what is simulated.
 
     Parameters
     ----------
@@ -338,6 +354,11 @@ class Source:
             msg = f"source {self.name!r}: spectrum must be one of {list(SPECTRA)} and shape one of {list(SHAPES)}"
             raise TypeError(msg)
         object.__setattr__(self, "position", sky_position(self.position, f"source {self.name!r}: position"))
+
+    @property
+    def model(self) -> SkyModel:
+        """The source as a sky model."""
+        return SkyModel(self.spectrum.model, self.shape.model(*self.position), name=self.name)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description that `source_from_dict` reads."""

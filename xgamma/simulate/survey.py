@@ -28,10 +28,13 @@ from xgamma.dl3.write import events_to_hdu, write_fits
 from xgamma.io.fits_file import expand_path, open_fits
 from xgamma.irf.read import read_irf
 from xgamma.irf.write import irf_to_hdu
-from xgamma.simulate.events import simulate_events
-from xgamma.simulate.expected import expected_of_run, rate_by_offset
+from xgamma.models.background_model import FoVBackgroundModel
+from xgamma.models.sky_model import Model, SkyModel
+from xgamma.simulate.emission import split_models
+from xgamma.simulate.events import draw_events
+from xgamma.simulate.expected import expected_of_run
 from xgamma.simulate.response import Responses, prepare_responses
-from xgamma.simulate.run import check_sources, make_run
+from xgamma.simulate.run import make_run
 from xgamma.simulate.schedule import PlannedRun, Schedule, plan_runs
 from xgamma.simulate.sources import Source, sky_position
 from xgamma.simulate.truth import TRUTH_FILE, write_tables, write_truth
@@ -60,6 +63,8 @@ class Task:
         Files and class of each response: pairs of type and (file, HDU).
     sources
         What is on the sky.
+    factors
+        Models that scale the background.
     energy_range
         Range of reconstructed energies in TeV.
     seed
@@ -74,7 +79,8 @@ class Task:
 
     folder: str
     responses: tuple[tuple[str, tuple[str, str]], ...]
-    sources: tuple[Source, ...]
+    sources: tuple[SkyModel, ...]
+    factors: tuple[FoVBackgroundModel, ...]
     energy_range: tuple[float, float]
     seed: int
     deadtime_fraction: float
@@ -86,7 +92,7 @@ def simulate_survey(
     path: str | PathLike[str],
     pointings: Sequence[Any],
     irfs: Mapping[str, Any],
-    sources: Sequence[Source] = (),
+    sources: Any = (),
     *,
     seed: int = 0,
     schedule: Schedule | None = None,
@@ -107,7 +113,8 @@ def simulate_survey(
     irfs
         Responses by name (``aeff``, ``psf``, ``edisp``, ``bkg``), shared by all runs.
     sources
-        What is on the sky.
+        What is on the sky: sky models, models that scale the background, and short descriptions
+        (`~xgamma.simulate.sources.Source`).
     seed
         Fixes every event of every run. A run is the same whatever other runs are made, in whatever order.
     schedule
@@ -159,17 +166,20 @@ def simulate_survey(
     check_target(target, overwrite)
     schedule = schedule or Schedule()
     positions = _positions(pointings)
-    check_sources(sources)
+    given = [sources] if isinstance(sources, (Source, Model)) else list(sources)
+    chosen, factors = split_models(given)
+    models_of_runs(chosen, factors)
     runs = plan_runs(positions, schedule, location)
     limits = _energy_limits(irfs, energy_range)
     # says what is wrong with the responses before anything is written
     dead, energies = schedule.deadtime_fraction, _in_tev(limits)
-    make_run(positions[0], irfs, sources, schedule.ontime, schedule.start, None, dead, energies, True)
+    checked = make_run(positions[0], irfs, chosen, schedule.ontime, schedule.start, None, dead, energies, True, factors)
+    _ = checked.emissions, checked.background
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         (draft / "data").mkdir()
-        task = make_task(draft, irfs, tuple(sources), limits, seed, schedule, compress)
+        task = make_task(draft, irfs, given, limits, seed, schedule, compress)
         truth = _simulate(task, runs)
         _warn_unseen(truth)
         classes = {name: str(irfs[name].attrs["hduclass"]).lower() for name, _ in task.responses}
@@ -177,7 +187,8 @@ def simulate_survey(
         telescope = str(irfs["bkg"].attrs.get("telescop", "SIMULATED"))
         files = [run_path(task, run.obs_id) for run in runs]
         write_tables(draft, runs, files, shared, truth, schedule, telescope)
-        write_truth(draft, truth, task.sources, seed, schedule, limits)
+        described = [s for s in given if not isinstance(s, FoVBackgroundModel)]
+        write_truth(draft, truth, described, factors, seed, schedule, limits)
         draft.chmod(0o755)
         _move_into_place(draft, target, overwrite)
     finally:
@@ -234,6 +245,16 @@ def _energy_limits(irfs: Mapping[str, Any], energy_range: Any) -> tuple[float, f
     return float(background["energy_min"].values[0]), float(background["energy_max"].values[-1])
 
 
+def models_of_runs(sources: Sequence[SkyModel], factors: Sequence[FoVBackgroundModel]) -> None:
+    """Say which models belong to datasets: the runs of a survey have no names yet."""
+    own = [m for m in (*sources, *factors) if m.datasets_names is not None]
+    if own:
+        msg = (
+            f"model {own[0].name!r} belongs to the datasets {own[0].datasets_names}; a survey takes models of all runs"
+        )
+        raise ValueError(msg)
+
+
 def _in_tev(limits: tuple[float, float]) -> list[str]:
     return [f"{value!r} TeV" for value in limits]
 
@@ -241,7 +262,7 @@ def _in_tev(limits: tuple[float, float]) -> list[str]:
 def make_task(
     draft: Path,
     irfs: Mapping[str, Any],
-    sources: tuple[Source, ...],
+    sources: Sequence[Source | Model],
     limits: tuple[float, float],
     seed: int,
     schedule: Schedule,
@@ -253,20 +274,17 @@ def make_task(
     files = tuple((name, (str(draft / RESPONSE_FILE), HDU_NAMES[name])) for name in names)
     suffix = ".fits.gz" if compress else ".fits"
     reference = int(np.floor(to_time(schedule.starts(1)[0]).tt.mjd))
-    return Task(str(draft), files, sources, limits, seed, schedule.deadtime_fraction, suffix, reference)
+    return Task(str(draft), files, *split_models(sources), limits, seed, schedule.deadtime_fraction, suffix, reference)
 
 
 @lru_cache(maxsize=4)
-def _load(
-    files: tuple[tuple[str, tuple[str, str]], ...], energy_range: tuple[float, float], sources: tuple[Source, ...]
-) -> tuple[Responses, dict[str, Any]]:
+def _load(files: tuple[tuple[str, tuple[str, str]], ...], energy_range: tuple[float, float]) -> Responses:
     """Read and prepare responses, once per process."""
     irfs: dict[str, Any] = {"aeff": None, "psf": None, "edisp": None, "bkg": None}
     for name, (file, hdu) in files:
         with open_fits(file) as hdus:
             irfs[name] = read_irf(hdus[hdu])
-    responses = prepare_responses(irfs, energy_range)
-    return responses, {source.name: rate_by_offset(responses, source) for source in sources}
+    return prepare_responses(irfs, energy_range)
 
 
 def _simulate(task: Task, runs: list[PlannedRun]) -> xr.Dataset:
@@ -290,19 +308,13 @@ def simulate_batch(task: Task, runs: Sequence[PlannedRun]) -> np.ndarray:
 
 def simulate_run(task: Task, run: PlannedRun) -> np.ndarray:
     """Simulate and write one run; return simulated and expected counts, shape (2, components)."""
-    responses, rates = _load(task.responses, task.energy_range, task.sources)
+    responses = _load(task.responses, task.energy_range)
     gti = gti_table([run.start], [run.start + run.ontime])
-    events = simulate_events(
-        run.pointing,
-        responses,
-        task.sources,
-        gti=gti,
-        deadtime_fraction=task.deadtime_fraction,
-        seed=task.seed,
-        obs_id=run.obs_id,
+    full = make_run(
+        run.pointing, responses, task.sources, None, None, gti, task.deadtime_fraction, None, True, task.factors
     )
-    full = make_run(run.pointing, responses, task.sources, None, None, gti, task.deadtime_fraction, None, True)
-    expected = expected_of_run(full, rates)
+    events = draw_events(full, task.seed, run.obs_id)
+    expected = expected_of_run(full)
     header = {"MJDREFI": task.reference, "MJDREFF": 0.0, "TIMESYS": "TT", "TIMEUNIT": "s", "TIMEREF": "LOCAL"}
     data = _run_bytes(events, gti, {**header, **dict(run.cards)})
     if task.suffix.endswith(".gz"):

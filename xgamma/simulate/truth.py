@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
@@ -20,6 +20,7 @@ from xgamma.dl3.store import Observations
 from xgamma.dl3.times import J2000_HEADER
 from xgamma.dl3.write import write_index
 from xgamma.io.fits_file import expand_path
+from xgamma.models.sky_model import Model, SkyModel
 from xgamma.simulate.schedule import PlannedRun, Schedule
 from xgamma.simulate.sources import Source, source_from_dict
 
@@ -36,7 +37,8 @@ class Truth:
     Parameters
     ----------
     sources
-        What is on the sky; the first one has MC_ID 1, and so on.
+        What is on the sky, as it was given: descriptions or sky models; the first one has MC_ID 1, and so on.
+        Models whose templates have no file are missing.
     expected, simulated
         Events of the ``"background"`` (MC_ID 0) and of each source by name, expected and in the files.
     energy_range
@@ -47,7 +49,7 @@ class Truth:
         Number of runs.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[Source | SkyModel, ...]
     expected: dict[str, float]
     simulated: dict[str, int]
     energy_range: tuple[float, float]
@@ -88,7 +90,8 @@ def read_truth(folder: str | PathLike[str]) -> Truth:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         parts = {"background": content["background"], **{s["name"]: s for s in content["sources"]}}
-        sources = tuple(source_from_dict({k: v for k, v in s.items() if k in SOURCE_KEYS}) for s in content["sources"])
+        made = [_source(s, expand_path(folder)) for s in content["sources"]]
+        sources = tuple(s for s in made if s is not None)
         low, high = (float(to_value(v, "TeV", "energy_range")) for v in content["energy_range"])
         expected = {name: float(part["expected_counts"]) for name, part in parts.items()}
         simulated = {name: int(part["simulated_counts"]) for name, part in parts.items()}
@@ -96,6 +99,27 @@ def read_truth(folder: str | PathLike[str]) -> Truth:
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         msg = f"{file} is damaged ({error!r}); simulate the survey again"
         raise ValueError(msg) from error
+
+
+def _source(values: Mapping[str, Any], folder: Path) -> Source | SkyModel | None:
+    if "model" not in values:
+        return source_from_dict({k: v for k, v in values.items() if k in SOURCE_KEYS})
+    return None if values["model"] is None else SkyModel.from_dict(values["model"], folder)
+
+
+def described_source(source: Source | Model) -> dict[str, Any]:
+    """Return what ``truth.yaml`` says of a source; no model where a file cannot hold it."""
+    if isinstance(source, Source):
+        return source.to_dict()
+    try:
+        return {"name": source.name, "model": source.to_dict(full=True)}
+    except ValueError as error:
+        return {"name": source.name, "model": None, "why": str(error)}
+
+
+def described_factors(factors: Sequence[Model]) -> dict[str, Any]:
+    """Return what ``truth.yaml`` says of the models that scale the background."""
+    return {"models": [described_source(m) for m in factors]} if factors else {}
 
 
 def write_tables(
@@ -138,7 +162,8 @@ def write_tables(
 def write_truth(
     folder: Path,
     truth: xr.Dataset,
-    sources: Sequence[Source],
+    sources: Sequence[Source | Model],
+    factors: Sequence[Model],
     seed: int,
     schedule: Schedule,
     energy_range: tuple[float, float],
@@ -150,14 +175,14 @@ def write_truth(
         row = total.sel(component=name)
         return {"expected_counts": round(float(row["expected"]), 3), "simulated_counts": int(row["simulated"])}
 
-    described = [source.to_dict() for source in sources]
+    described = [described_source(source) for source in sources]
     content = {
         "creator": f"xgamma {_version()}",
         "seed": int(seed),
         "runs": truth.sizes["obs"],
         "schedule": {name: _plain(getattr(schedule, name)) for name in Schedule.__dataclass_fields__},
         "energy_range": [f"{v:.12g} TeV" for v in energy_range],
-        "background": {"mc_id": 0, **counts("background")},
+        "background": {"mc_id": 0, **counts("background"), **described_factors(factors)},
         "sources": [{**values, "mc_id": i, **counts(values["name"])} for i, values in enumerate(described, start=1)],
     }
     (folder / TRUTH_FILE).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

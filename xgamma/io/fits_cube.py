@@ -110,7 +110,7 @@ class _Builder:
 
     def add(self, layout: MapHDU) -> None:
         """Add one map as a lazy variable."""
-        values = _lazy(layout)
+        values = lazy_map(layout)
         axes = [self._renamed(axis, layout) for axis in layout.axes]
         response = layout.name in RESPONSES
         grid = layout.grid
@@ -198,7 +198,7 @@ def _attrs(layout: MapHDU) -> tuple[str, dict[str, Any], float]:
     return name, {**attrs, **({"meta": meta} if meta else {})}, factor
 
 
-def _lazy(layout: MapHDU) -> Any:
+def lazy_map(layout: MapHDU) -> Any:
     """Dask array of one chunk that reads the map when it is computed."""
     import dask.array as da
     from dask.base import tokenize

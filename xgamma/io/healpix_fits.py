@@ -56,6 +56,8 @@ class HealpixLayout:
         Unit of the values.
     bands
         Name of the HDU with the axes.
+    region
+        Card HPX_REG: the part of the sky in words of gammapy.
     """
 
     path: str
@@ -67,6 +69,7 @@ class HealpixLayout:
     axes: tuple[xr.DataArray, ...]
     units: str
     bands: str
+    region: str = ""
 
     @property
     def where(self) -> str:
@@ -145,7 +148,8 @@ def open_healpix(path: str | os.PathLike[str], hdu: str | int | None = None) -> 
         coords = coords.merge(axis.coords).coords
     dims = [*(str(axis.name) for axis in layout.axes), CELLS]
     name = "map" if layout.name in ("SKYMAP", "XTENSION", "HPXEXPOSURES") else layout.name.lower()
-    return xr.DataArray(_lazy(layout), coords, dims, name=name, attrs={"units": layout.units})
+    attrs = {"units": layout.units} | ({"HPX_REG": layout.region} if layout.region else {})
+    return xr.DataArray(_lazy(layout), coords, dims, name=name, attrs=attrs)
 
 
 def find_healpix(path: str | os.PathLike[str], hdu: str | int | None = None) -> HealpixLayout:
@@ -205,7 +209,7 @@ def _layout(hdus: fits.HDUList, index: int, names: list[str], file: str) -> Heal
             axes[0] = rename_axis(axes[0], "energy_true")
     layout = HealpixLayout(
         file, index, names[index], kind, grid, columns, tuple(reversed(axes)), _units(hdu, bands, names),
-        "" if bands is None else names[bands],
+        "" if bands is None else names[bands], str(header.get("HPX_REG", "")).strip(),
     )  # fmt: skip
     _check_rows(hdu, layout, where)
     return layout
@@ -239,7 +243,10 @@ def _nested(header: fits.Header, where: str) -> bool:
 
 def _columns(hdu: fits.BinTableHDU, pixel: str | None, where: str) -> tuple[str, tuple[str, ...]]:
     """Kind of table, and its columns with values."""
-    if pixel is not None and find_column(hdu, "VALUE") and find_column(hdu, "CHANNEL"):
+    if pixel is not None and str(hdu.header.get("INDXSCHM", "")).strip().upper() == "SPARSE":
+        if find_column(hdu, "VALUE") is None:
+            msg = f"{where}: INDXSCHM='SPARSE' needs a column VALUE; the table has {hdu.columns.names}"
+            raise ValueError(msg)
         return "sparse", (str(find_column(hdu, "VALUE")),)
     names = [n for n in hdu.columns.names if n != pixel]
     channels = [n for n in names if CHANNEL.fullmatch(n)]
@@ -346,7 +353,8 @@ def load_healpix(layout: HealpixLayout) -> np.ndarray:
 def _dense(hdu: fits.BinTableHDU, layout: HealpixLayout, grid: HealpixGrid) -> np.ndarray:
     """Fill an array from a table of cells that are not zero."""
     numbers = np.asarray(hdu.data[find_column(hdu, *PIXELS)], dtype=np.int64)
-    channel = np.asarray(hdu.data[find_column(hdu, "CHANNEL")], dtype=np.int64)
+    column = find_column(hdu, "CHANNEL")
+    channel = np.zeros(numbers.size, int) if column is None else np.asarray(hdu.data[column], dtype=np.int64)
     place = grid.place(numbers)
     planes = int(np.prod(layout.shape))
     if channel.size and (channel.min() < 0 or channel.max() >= planes or (place < 0).any()):

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from astropy.io import fits
+from numpy.typing import NDArray
 
 from xgamma.coords.bins import axis_of
 from xgamma.coords.healpix import CELLS, HealpixGrid, healpix_grid_of
 from xgamma.io.atomic import atomic_path, check_target
 from xgamma.io.fits_axes import bands_hdu
+from xgamma.kernels.sphere import separation, to_vectors
 
 __all__ = ["write_healpix"]
+
+FloatArray = NDArray[np.float64]
 
 #: Layout -> names of the map's HDU, of its columns, of the HDU with the axes, and what HPX_CONV says.
 LAYOUTS = {
     "gadf": ("SKYMAP", "CHANNEL", "SKYMAP_BANDS", "GADF"),
+    "gadf-sparse": ("SKYMAP", "CHANNEL", "SKYMAP_BANDS", "GADF"),
     "fermi-counts": ("SKYMAP", "CHANNEL", "EBOUNDS", "FGST-CCUBE"),
     "fermi-exposure": ("HPXEXPOSURES", "ENERGY", "ENERGIES", "FGST-BEXPCUBE"),
     "fermi-template": ("SKYMAP", "ENERGY", "ENERGIES", "FGST-TEMPLATE"),
 }
+#: Region of a map that has a part of the sky only, as gammapy writes it.
+DISK = re.compile(r"\s*DISK\(([^,]+),([^,]+),([^)]+)\)\s*")
 COORDSYS = {"galactic": "GAL", "icrs": "CEL", "fk5": "CEL"}
 #: Factors from TeV to the unit of the Fermi-LAT tables.
 TEV = {"EBOUNDS": ("keV", 1e9), "ENERGIES": ("MeV", 1e6)}
@@ -43,7 +51,7 @@ def write_healpix(
     overwrite
         Replace a file that is there.
     layout
-        ``"gadf"`` (any axes), ``"fermi-counts"`` (bins of energy), ``"fermi-exposure"`` or ``"fermi-template"`` (nodes
+        ``"gadf"`` (any axes), ``"gadf-sparse"`` (the same, only what is not zero), ``"fermi-counts"`` (bins of energy), ``"fermi-exposure"`` or ``"fermi-template"`` (nodes
         of true energy).
 
     Returns
@@ -59,7 +67,10 @@ def write_healpix(
 
     Notes
     -----
-    The part of a sky is written with the numbers of its cells (INDXSCHM EXPLICIT). Numbers are float64.
+    The part of a sky is written with the numbers of its cells (INDXSCHM EXPLICIT). gammapy 2.1 does not read these
+    numbers but makes them from the card HPX_REG, which is written where the map was read from a file with a disc and
+    still has the cells of this disc. Any other part of a sky reaches gammapy with ``"gadf-sparse"``, as a whole sky that
+    is zero elsewhere. Numbers are float64.
 
     Examples
     --------
@@ -77,7 +88,7 @@ def write_healpix(
     grid = healpix_grid_of(array)
     ordered = array.transpose(..., CELLS)
     axes = [_axis(ordered, str(d)) for d in reversed(ordered.dims[:-1])]
-    if layout != "gadf" and [str(a.name) for a in axes] not in (["energy"], ["energy_true"]):
+    if not layout.startswith("gadf") and [str(a.name) for a in axes] not in (["energy"], ["energy_true"]):
         msg = f"layout={layout!r} has energies only, the map has the axes {[str(a.name) for a in axes]}; use 'gadf'"
         raise ValueError(msg)
     hdus = _hdus(ordered, grid, axes, layout)
@@ -98,33 +109,62 @@ def _axis(array: xr.DataArray, dim: str) -> xr.DataArray:
 def _hdus(array: xr.DataArray, grid: HealpixGrid, axes: list[xr.DataArray], layout: str) -> list[Any]:
     name, column, table_name, convention = LAYOUTS[layout]
     values = np.asarray(array.values, dtype=np.float64).reshape(-1, grid.size)
-    whole = grid.cells is None
-    columns = [] if whole else [fits.Column("PIX", "K", array=grid.numbers.astype(np.int64))]
-    columns += [fits.Column(f"{column}{i + 1}", "D", array=v) for i, v in enumerate(values)]
+    sparse = layout == "gadf-sparse"
+    columns = _sparse_columns(values, grid, bool(axes)) if sparse else _columns(values, grid, column)
     hdu = fits.BinTableHDU.from_columns(columns, name=name)
-    hdu.header.update(
-        {
-            "PIXTYPE": "HEALPIX",
-            "ORDERING": "NESTED" if grid.nested else "RING",
-            "COORDSYS": COORDSYS[grid.frame],
-            "ORDER": grid.level,
-            "NSIDE": grid.nside,
-            "FIRSTPIX": 0,
-            "LASTPIX": grid.whole - 1,
-            "INDXSCHM": "IMPLICIT" if whole else "EXPLICIT",
-            "HPX_CONV": convention,
-            "BUNIT": array.attrs.get("units", ""),
-        }
-    )
+    scheme = "SPARSE" if sparse else "IMPLICIT" if grid.cells is None else "EXPLICIT"
+    cards = {
+        "PIXTYPE": "HEALPIX",
+        "ORDERING": "NESTED" if grid.nested else "RING",
+        "COORDSYS": COORDSYS[grid.frame],
+        "ORDER": grid.level,
+        "NSIDE": grid.nside,
+        "FIRSTPIX": 0,
+        "LASTPIX": grid.whole - 1,
+        "INDXSCHM": scheme,
+        "HPX_CONV": convention,
+        "BUNIT": array.attrs.get("units", ""),
+    }
+    region = str(array.attrs.get("HPX_REG", ""))
+    if scheme == "EXPLICIT" and _is_disk(region, grid):
+        cards["HPX_REG"] = region
+    hdu.header.update(cards)
     if not axes:
         return [hdu]
-    table, cards = bands_hdu(axes, table_name)
     if table_name in TEV:
-        table, cards = _energies(axes[0], table_name), {}
+        table = _energies(axes[0], table_name)
     else:
-        hdu.header.update(cards)
+        table, names = bands_hdu(axes, table_name)
+        hdu.header.update(names)
     hdu.header["BANDSHDU"] = table_name
     return [hdu, table]
+
+
+def _columns(values: FloatArray, grid: HealpixGrid, name: str) -> list[fits.Column]:
+    cells = [] if grid.cells is None else [fits.Column("PIX", "K", array=grid.numbers.astype(np.int64))]
+    return cells + [fits.Column(f"{name}{i + 1}", "D", array=v) for i, v in enumerate(values)]
+
+
+def _sparse_columns(values: FloatArray, grid: HealpixGrid, with_channel: bool) -> list[fits.Column]:
+    channel, place = np.nonzero(values)
+    pixels = fits.Column("PIX", "K", array=grid.numbers.astype(np.int64)[place])
+    numbers = [fits.Column("CHANNEL", "J", array=channel.astype(np.int32))] if with_channel else []
+    return [pixels, *numbers, fits.Column("VALUE", "D", array=values[channel, place])]
+
+
+def _is_disk(region: str, grid: HealpixGrid) -> bool:
+    """Whether the cells are those whose centres lie in a disc, in the order of their numbers."""
+    match = DISK.fullmatch(region)
+    if match is None or grid.cells is None:
+        return False
+    try:
+        lon, lat, radius = (float(g) for g in match.groups())
+    except ValueError:
+        return False
+    whole = HealpixGrid(grid.level, grid.nested, grid.frame)
+    vectors = to_vectors(*whole.centers())
+    inside = separation(vectors, to_vectors(np.asarray(lon), np.asarray(lat))) <= radius
+    return np.array_equal(np.flatnonzero(inside), grid.cells.astype(np.int64))
 
 
 def _energies(axis: xr.DataArray, name: str) -> fits.BinTableHDU:

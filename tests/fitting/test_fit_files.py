@@ -1,4 +1,4 @@
-"""Joint datasets as YAML and FITS: maps of runs, names of datasets in models, versions, checksums, a fit after reading."""
+"""Joint datasets as YAML and FITS: maps of runs, names of datasets in models, versions, checksums, fits again."""
 
 import numpy as np
 import pytest

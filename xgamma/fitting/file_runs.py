@@ -69,7 +69,7 @@ def join_runs(pieces: Sequence[xr.Dataset], labels: Sequence[Any], name: str) ->
     coords = {n: v for n, v in joined.items() if n in first.coords}
     data = {n: v for n, v in joined.items() if n not in coords}
     rest = first.drop_dims(PADDED, errors="ignore").drop_vars(names, errors="ignore")
-    result = rest.assign_coords(obs=list(labels), **coords).assign(data)
+    result = rest.assign_coords({"obs": list(labels), **coords}).assign(data)
     result.attrs = attrs
     return result[[n for n in first.data_vars if n in result]]
 

@@ -139,7 +139,7 @@ class Ephemeris:
             msg = f"{file} has no {missing[0]}; it has {sorted(cards)}"
             raise ValueError(msg)
         numbers = {key: float(value.upper().replace("D", "E")) for key, value in cards.items() if key in _NUMBERS}
-        frequency = []
+        frequency: list[float] = []
         while f"F{len(frequency)}" in numbers:
             frequency.append(numbers[f"F{len(frequency)}"])
         position = None

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import astropy.units as u
 import numpy as np
 import xarray as xr
 
 from xgamma.coords.bins import bin_axis
 from xgamma.dl3.observation import Observation
-from xgamma.estimators.flux_points import flux_points
+from xgamma.estimators.groups import points_in_groups, whole_cubes, with_bins
 from xgamma.estimators.time_bins import TOLERANCE, bins_of_time, rows_inside, used_bins
 from xgamma.fitting.cubes import Cubes, named_cubes
 from xgamma.fitting.map_cubes import is_map
-from xgamma.models.models import Models, as_models
-from xgamma.reduction.stack import stack as stack_runs
+from xgamma.models.models import as_models
 
 __all__ = ["light_curve", "split_runs"]
 
 LABEL = "Time since J2000.0 (TT)"
-PER_DATASET = ("npred", "npred_excess", "counts")
 
 
 def light_curve(
@@ -105,7 +102,7 @@ def light_curve(
     intervals, given = bins_of_time(np.concatenate([r.spans for r in named.values()]), time_intervals)
     members = {name: rows_inside(r.spans, intervals, r.labels) for name, r in named.items()}
     intervals, members = used_bins(intervals, members, given, sum(len(r.spans) for r in named.values()))
-    plain = _everywhere(as_models(models), list(named))
+    plain = whole_cubes(as_models(models), list(named))
     settings = {
         "selection": selection,
         "n_sigma": n_sigma,
@@ -115,10 +112,10 @@ def light_curve(
         "sqrt_ts_threshold_ul": sqrt_ts_threshold_ul,
         "reoptimize": reoptimize,
     }
-    make = _one_by_one if any(is_map(r.cube) for r in named.values()) else _at_once
-    points = make(named, members, plain, source, energy_edges, stack, settings)
-    with_regions = [r.cube for r in named.values() if "region" in r.cube.dims]
-    result = _with_time(points, intervals, with_regions[0] if with_regions else None)
+    cubes_of_runs = {name: r.cube for name, r in named.items()}
+    points = points_in_groups(cubes_of_runs, members, plain, source, energy_edges, stack=stack, settings=settings)
+    axis = bin_axis("time", intervals[:, 0], intervals[:, 1], "s", interp="lin", long_name=LABEL)
+    result = with_bins(points, axis, cubes_of_runs)
     number = sum((np.array([len(rows) for rows in m]) for m in members.values()), np.zeros(len(intervals), dtype=int))
     result = result.assign_coords(n_runs=("time", number, {"units": "", "long_name": "Number of runs"}))
     runs = [r.gti[row] for name, r in named.items() for rows in members[name] for row in rows]
@@ -174,56 +171,6 @@ def split_runs(observations: Iterable[Observation], time_intervals: Any) -> list
     return parts
 
 
-def _at_once(
-    named: Mapping[str, _Runs],
-    members: Mapping[str, list[list[int]]],
-    models: Models,
-    source: str | None,
-    energy_edges: Any,
-    stack: bool,
-    settings: Mapping[str, Any],
-) -> xr.Dataset:
-    """Flux points of spectra in all bins of time, which count as regions: one fit of everything."""
-    binned = {name: _binned(r.cube, members[name], stack) for name, r in named.items()}
-    return _summed(flux_points(binned, models, source, energy_edges=energy_edges, **settings))
-
-
-def _one_by_one(
-    named: Mapping[str, _Runs],
-    members: Mapping[str, list[list[int]]],
-    models: Models,
-    source: str | None,
-    energy_edges: Any,
-    stack: bool,
-    settings: Mapping[str, Any],
-) -> xr.Dataset:
-    """Flux points of maps, bin after bin: each run has responses of its own."""
-    if any("region" in r.cube.dims for r in named.values()):
-        msg = "spectra with the dim 'region' have light curves of their own: give them apart from maps"
-        raise ValueError(msg)
-    curve = []
-    for i in range(len(next(iter(members.values())))):
-        cubes = {name: r.cube.isel(obs=members[name][i]) for name, r in named.items() if members[name][i]}
-        if stack:
-            cubes = {name: stack_runs(cube) for name, cube in cubes.items()}
-        points = _summed(flux_points(cubes, models, source, energy_edges=energy_edges, **settings))
-        if energy_edges is not None:
-            # moved edges are told once
-            energy_edges = np.append(points["energy_min"].values, points["energy_max"].values[-1]) * u.TeV
-        curve.append(points)
-    # what the model says is the same in all bins
-    same = [n for n in curve[0].data_vars if str(n).startswith("ref_") or n == "norm_scan"]
-    parts = [points.drop_vars(same) for points in curve]
-    joined = xr.concat(parts, "region", data_vars="all", coords="minimal", compat="override", join="override")
-    return joined.assign({n: curve[0][n].variable for n in same}).assign_attrs(curve[0].attrs)
-
-
-def _summed(points: xr.Dataset) -> xr.Dataset:
-    """Sum what each dataset has: bins of time have datasets of different number."""
-    sums = {n: points[n].sum("dataset", skipna=False, keep_attrs=True) for n in PER_DATASET}
-    return points.drop_vars(["dataset", *sums]).assign(sums)
-
-
 @dataclass(frozen=True, eq=False)
 class _Runs:
     """A cube, and when its runs took place.
@@ -266,93 +213,3 @@ def _runs(name: str, cube: xr.Dataset) -> _Runs:
     start, stop = (cube[n].transpose("obs", "gti").values for n in ("gti_start", "gti_stop"))
     gti = [np.stack([a, b], axis=-1)[np.isfinite(a) & np.isfinite(b)] for a, b in zip(start, stop, strict=True)]
     return _Runs(cube.drop_vars(["gti_start", "gti_stop"]), gti)
-
-
-def _everywhere(models: Models, names: Sequence[str]) -> Models:
-    """Models that belong to whole cubes: bins of time have no names."""
-    for model in models:
-        single = [n for n in model.datasets_names or () if n not in names]
-        if single:
-            hint = f"in a light curve models belong to whole cubes: {list(names)}"
-            msg = f"model {model.name!r} belongs to {single}; {hint}"
-            raise ValueError(msg)
-    return models
-
-
-def _binned(cube: xr.Dataset, members: Sequence[Sequence[int]], stack: bool) -> xr.Dataset:
-    """Spectra with the dims (region, run, energy), where ``region`` counts bins of time (and regions behind them)."""
-    rows = [list(m) for m in members]
-    if stack:
-        empty = cube.isel(obs=[0])
-        empty["mask_safe"] = xr.zeros_like(_mask(empty))
-        parts = [_spectral(stack_runs(cube.isel(obs=m) if m else empty)) for m in rows]
-        cube = xr.concat(parts, "obs", data_vars="all", coords="minimal", compat="override", join="override")
-        rows = [[i] for i in range(len(rows))]
-    size = max(len(m) for m in rows)
-    index = np.array([m + [-1] * (size - len(m)) for m in rows])
-    known = index >= 0
-    cube = _spectral(cube)
-    if not known.all():
-        cube = cube.assign(mask_safe=_mask(cube))
-    return _regrouped(cube, np.where(known, index, 0), known)
-
-
-def _mask(cube: xr.Dataset) -> xr.DataArray:
-    return cube["mask_safe"] if "mask_safe" in cube else xr.ones_like(cube["counts"], dtype=bool)
-
-
-def _spectral(cube: xr.Dataset) -> xr.Dataset:
-    """What the fit of a spectrum needs."""
-    names = ("counts", "background", "counts_off", "acceptance", "acceptance_off", "mask_safe", "mask_fit")
-    return cube[[n for n in (*names, "exposure", "edisp") if n in cube]]
-
-
-def _regrouped(cube: xr.Dataset, index: np.ndarray, known: np.ndarray) -> xr.Dataset:
-    """Take runs into bins of time; bins of time and regions become one dim, of which each has points of its own."""
-    n_time, n_run = index.shape
-    n_region = cube.sizes.get("region", 1)
-    variables = {}
-    for name, array in cube.data_vars.items():
-        variable = array.variable
-        if not {"obs", "region"} & set(variable.dims):
-            variables[name] = variable
-            continue
-        if "obs" in variable.dims:
-            variable = variable.isel(obs=index.ravel())
-            rest = [d for d in variable.dims if d not in ("obs", "region")]
-            variable = variable.transpose("obs", *(d for d in ("region",) if d in variable.dims), *rest)
-            shape = (n_time, n_run, *variable.shape[1:])
-            variable = xr.Variable(("time", "run", *variable.dims[1:]), variable.data.reshape(shape), variable.attrs)
-        if name == "mask_safe":
-            variable = variable & xr.Variable(("time", "run"), known)
-        rest = [str(d) for d in variable.dims if d not in ("time", "run", "region")]
-        sizes = {"time": n_time, "region": n_region} | ({"run": n_run} if "run" in variable.dims else {})
-        full = variable.set_dims(sizes | {d: variable.sizes[d] for d in rest})
-        full = full.transpose("time", "region", *(d for d in ("run",) if d in full.dims), *rest)
-        data = full.data.reshape((n_time * n_region, *full.shape[2:]))
-        variables[name] = xr.Variable(("region", *full.dims[2:]), data, variable.attrs)
-    drop = [n for n, c in cube.coords.items() if {"obs", "region"} & set(c.dims) or n == "region"]
-    return xr.Dataset(variables, coords=cube.drop_vars(drop).coords, attrs=cube.attrs)
-
-
-def _with_time(points: xr.Dataset, intervals: np.ndarray, regional: xr.Dataset | None) -> xr.Dataset:
-    """Give the points their bins of time back, and their regions."""
-    axis = bin_axis("time", intervals[:, 0], intervals[:, 1], "s", interp="lin", long_name=LABEL)
-    n_time = len(intervals)
-    variables = {}
-    for name, array in points.data_vars.items():
-        variable = array.variable
-        if "region" in variable.dims:
-            variable = variable.transpose("region", ...)
-            shape: tuple[int, ...] = (n_time, *variable.shape[1:])
-            dims: tuple[Any, ...] = ("time", *variable.dims[1:])
-            if regional is not None:
-                shape, dims = (n_time, -1, *variable.shape[1:]), ("time", "region", *variable.dims[1:])
-            variable = xr.Variable(dims, variable.data.reshape(shape), variable.attrs)
-        variables[name] = variable
-    coords = points.drop_vars([n for n, c in points.coords.items() if "region" in c.dims]).coords
-    result = xr.Dataset(variables, coords=coords, attrs=points.attrs).assign_coords(axis.coords)
-    if regional is not None:
-        labels = {n: c.variable for n, c in regional.coords.items() if c.dims == ("region",)}
-        result = result.assign_coords(labels)
-    return result

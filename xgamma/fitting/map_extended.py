@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xgamma.coords.sky import SkyGrid
 from xgamma.fitting.map_contribution import REMEMBERED, FoldedSource
-from xgamma.fitting.map_irf import pixel_of
+from xgamma.fitting.map_irf import Exposure, pixel_of
 from xgamma.fitting.psf_kernel import Convolution, finer_grid, psf_kernel
 from xgamma.kernels.sphere import from_vectors, separation
 from xgamma.models.spatial_geometry import axes_at
@@ -47,8 +47,9 @@ class _Window:
     #: Centre and radius in deg for which the window was made; None where it is the whole map.
     center: FloatArray | None
     radius: float
-    exposure: FloatArray
     convolution: Convolution | None
+    #: Exposure and its rise on the pixels that lie on the map, shape (energy_true, rows, columns); None for none.
+    exposure: Exposure | None
     #: Part of each flux in each measured bin, shape (k, energy).
     matrix: FloatArray
     #: Pixels of the window (in units of the map) that lie on the map: positions in the window, and bins.
@@ -111,14 +112,14 @@ class ExtendedContribution(FoldedSource):
         if nodes is not None and response.psf is not None:
             kernel = psf_kernel(response.psf, nodes, fine, vector)
             convolution = Convolution(kernel, fine.shape)
-        exposure = response.exposure_on(grid)
-        if factor > 1:
-            exposure = exposure.repeat(factor, axis=1).repeat(factor, axis=2)
         rows, columns, rows_of, columns_of = _overlap(grid, response.grid)
+        exposure = None
+        if response.exposure is not None:
+            exposure = response.exposure_around(rows_of[:, None], columns_of)
         inside, bins = self.kept.select(rows_of[:, None], columns_of)
         matrix = self.folding.matrix(response.edisp, vector, len(self.kept.index))
         return _Window(
-            SkyPixels(fine), factor, None if whole else center, radius, exposure, convolution, matrix,
+            SkyPixels(fine), factor, None if whole else center, radius, convolution, exposure, matrix,
             rows, columns, inside, bins
         )  # fmt: skip
 
@@ -142,35 +143,43 @@ class ExtendedContribution(FoldedSource):
     def _convolved(self, *shape: float) -> tuple[_Window, FloatArray]:
         """Exposure times model in each bin of true energy as the instrument sees it, shape (energy_true, pixels)."""
         window, flux = self._shape(*shape)
-        cube = window.exposure * flux
-        if window.convolution is not None:
-            cube = window.convolution(cube)
-        return window, self._on_map(window, cube)
+        number = self.response.axes.true_low.size
+        if window.convolution is None:
+            planes: Iterator[FloatArray] = iter(np.broadcast_to(flux, (number, *flux.shape[-2:])))
+        else:
+            planes = window.convolution.planes(flux)
+        result = np.empty((number, *window.inside.shape[1:]))
+        for k, plane in enumerate(planes):
+            result[k] = self._seen(window, k, window_sums(plane[None], window.factor)[0])
+        return window, result.reshape(number, -1)
 
-    def _fold(self, shape: tuple[float, ...], key: tuple[float, ...]) -> tuple[IntArray, FloatArray]:
+    def _seen(self, window: _Window, k: int, plane: FloatArray) -> FloatArray:
+        """What the exposure makes of one plane of a window, shape (rows, columns) on the map.
+
+        Photons at a pixel come from around it, where the exposure of the runs that see the pixel is another: to first
+        order by its slope times that of the plane times the variance of the point spread function.
+        """
+        at = window.rows, window.columns
+        if window.exposure is None:
+            return plane[at]
+        result = window.exposure.values[k] * plane[at]
+        for axis, rise, variance in self._slopes(window, k):
+            result += variance * rise * _difference(plane, axis)[at]
+        return result
+
+    def _slopes(self, window: _Window, k: int) -> list[tuple[int, FloatArray, float]]:
+        if window.convolution is None or window.exposure is None:
+            return []
+        scale = 1.0 / window.factor**2
+        variance_y, variance_x = (v[k] * scale for v in window.convolution.variance)
+        return [(0, window.exposure.along_y[k], variance_y), (1, window.exposure.along_x[k], variance_x)]
+
+    def _fold(self, shape: tuple[float, ...], key: tuple[Any, ...]) -> tuple[IntArray, FloatArray]:
         """Bins, and counts in them for a flux of scale 1."""
-        window, flux = self._shape(*shape)
+        window, cube = self._cube(*shape)
         weight = (self.flux.shape(*key)[:, None] * window.matrix).T
-        if self.spatial.frozen or window.convolution is None or not self.flux.fixed_shape:
-            window, cube = self._cube(*shape)
-            counts = np.einsum("ek,kp->ep", weight, self._of_fluxes(cube))
-        else:
-            # the spectrum stays as it is: energies are summed before they are convolved back
-            summed = np.zeros((window.exposure.shape[0], weight.shape[0]))
-            np.add.at(summed, self.folding.true, weight.T)
-            counts = window.convolution.summed(window.exposure * flux, summed.T)
-            counts = self._on_map(window, counts)
+        counts = np.einsum("ek,kp->ep", weight, self._of_fluxes(cube))
         return window.bins, np.asarray(counts[window.inside.reshape(counts.shape)])
-
-    def _on_map(self, window: _Window, cube: FloatArray) -> FloatArray:
-        """Pixels of a window that lie on the map, shape (k, pixels)."""
-        part = window_sums(cube, window.factor)[:, window.rows]
-        first, number = (int(window.columns[0]), window.columns.size) if window.columns.size else (0, 0)
-        if number and int(window.columns[-1]) - first + 1 == number:
-            part = part[:, :, first : first + number]
-        else:
-            part = part[:, :, window.columns]
-        return np.ascontiguousarray(part).reshape(len(part), -1)
 
     def _of_fluxes(self, cube: FloatArray) -> FloatArray:
         """The planes of each of the fluxes, not copied where these are the bins of true energy."""
@@ -219,21 +228,40 @@ class ExtendedContribution(FoldedSource):
 
     def _back(self, window: _Window, weight: FloatArray, back: FloatArray) -> FloatArray:
         """What a unit of the model in each pixel adds to the sum of slope times counts, per energy if it has some."""
-        number = window.exposure.shape[0]
+        number, factor = self.response.axes.true_low.size, window.factor
         summed = np.zeros((number, weight.shape[1]))
         np.add.at(summed, self.folding.true, weight)
-        f = window.factor
-        shape = window.exposure.shape[1] // f, window.exposure.shape[2] // f
-        spread = np.zeros((back.shape[0], *shape))
-        spread[:, window.rows.start : window.rows.stop, window.columns] = back
-        if f > 1:
-            spread = spread.repeat(f, axis=1).repeat(f, axis=2)
+        by_plane = self.spatial.model.is_energy_dependent
+        shape = tuple(n // factor for n in window.pixels.grid.shape)
+        planes = (self._unseen(window, k, np.einsum("e,eyx->yx", summed[k], back), shape) for k in range(number))
+        fine = (p.repeat(factor, axis=0).repeat(factor, axis=1) for p in planes)
         if window.convolution is not None:
-            result = window.convolution.transposed(spread, summed)
-        else:
-            result = np.tensordot(summed, spread, axes=1)
-        result *= window.exposure
-        return result if self.spatial.model.is_energy_dependent else result.sum(axis=0)
+            return window.convolution.collected(fine, by_plane)
+        return np.stack(list(fine)) if by_plane else np.asarray(sum(fine))
+
+    def _unseen(self, window: _Window, k: int, slope: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+        """The transpose of `_seen`: from pixels on the map to those of a window."""
+        at = window.rows, window.columns
+        result = np.zeros(shape)
+        result[at] = slope if window.exposure is None else window.exposure.values[k] * slope
+        for axis, rise, variance in self._slopes(window, k):
+            part = np.zeros(shape)
+            part[at] = variance * rise * slope
+            result -= _difference(part, axis)  # the transpose of a difference over both sides is its negative
+        return result
+
+
+def _difference(plane: FloatArray, axis: int) -> FloatArray:
+    """Rise from pixel to pixel along an axis, from the neighbours on both sides; zeros lie outside."""
+    result = np.zeros_like(plane)
+    if axis == 0:
+        result[:-1] += plane[1:]
+        result[1:] -= plane[:-1]
+    else:
+        result[:, :-1] += plane[:, 1:]
+        result[:, 1:] -= plane[:, :-1]
+    result *= 0.5
+    return result
 
 
 def window_sums(cube: FloatArray, factor: int) -> FloatArray:

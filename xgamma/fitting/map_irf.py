@@ -18,7 +18,7 @@ from xgamma.fitting.response import Axes, intersections
 from xgamma.kernels.radial import RadialNodes, monotone_slopes, radial_nodes, radius_of
 from xgamma.kernels.sphere import from_vectors, rotate
 
-__all__ = ["CoarseMap", "EnergyDispersion", "EnergyFolding", "MapResponse", "PointSpread", "pixel_of"]
+__all__ = ["CoarseMap", "EnergyDispersion", "EnergyFolding", "Exposure", "MapResponse", "PointSpread", "pixel_of"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -44,14 +44,6 @@ def _spline(place: float, number: int) -> tuple[IntArray, FloatArray]:
     t = place - middle
     weights = np.array([0.5 * (0.5 - t) ** 2, 0.75 - t * t, 0.5 * (0.5 + t) ** 2])
     return np.minimum(np.maximum(np.arange(middle - 1, middle + 2), 0), number - 1), weights
-
-
-def _cubic(place: float, number: int) -> tuple[IntArray, FloatArray]:
-    """Pixels and weights of the interpolating cubic of Catmull and Rom."""
-    first = int(np.floor(place))
-    t = place - first
-    weights = 0.5 * np.array([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3])
-    return np.minimum(np.maximum(np.arange(first - 1, first + 3), 0), number - 1), weights
 
 
 class Blend(NamedTuple):
@@ -283,6 +275,19 @@ class EnergyFolding:
         return np.asarray(self.measured[:, None] == np.arange(number), float)
 
 
+class Exposure(NamedTuple):
+    """Exposure at pixels, and its rise from a pixel to the next, (energy_true, ...).
+
+    The rise is that of the side where it is flatter. Where a run ends, the exposure of a sum of runs has a step: counts
+    are missing beyond it, whatever the run saw of a source on its near side. Over the reach of a point spread function
+    the exposure of those runs that see a pixel goes on with this rise.
+    """
+
+    values: FloatArray
+    along_y: NDArray[np.float32]
+    along_x: NDArray[np.float32]
+
+
 @dataclass(frozen=True, eq=False)
 class MapResponse:
     """What turns a model into counts of a map.
@@ -308,31 +313,36 @@ class MapResponse:
     psf: PointSpread | None = None
     edisp: EnergyDispersion | None = None
 
-    def exposure_at(self, vector: FloatArray) -> FloatArray:
-        """Return the exposure at an ICRS unit vector, shape (energy_true,); beyond the map that of the next pixel."""
-        if self.exposure is None:
-            return np.ones(self.axes.true_low.size)
-        y, x = pixel_of(self.exposure_grid, vector)
-        if not (np.isfinite(y) and np.isfinite(x)):
-            return np.zeros(len(self.exposure))
-        rows, columns = self.exposure_grid.shape
-        (iy, wy), (ix, wx) = (
-            _cubic(p - r.start, n) for p, r, n in ((y, self.exposure_grid.y, rows), (x, self.exposure_grid.x, columns))
-        )
-        block = self.exposure[:, iy[:, None], ix]
-        # next to the edge of a field of view a cubic would swing beyond its pixels
-        return np.clip(np.einsum("kyx,y,x->k", block, wy, wx), block.min(axis=(1, 2)), block.max(axis=(1, 2)))
+    def exposure_around(self, rows: IntArray, columns: IntArray) -> Exposure:
+        """Return the exposure at pixels of the map and how it rises there.
 
-    def exposure_on(self, grid: SkyGrid) -> FloatArray:
-        """Return the exposure on pixels of the frame, shape (energy_true, y, x); beyond the map that of its edge."""
-        if self.exposure is None:
-            return np.ones((self.axes.true_low.size, *grid.shape))
+        Parameters
+        ----------
+        rows, columns
+            Array positions on the map: of pixels, shape (n,); or of a block, shapes (m, 1) and (n,).
+        """
+        assert self.exposure is not None
         own = self.exposure_grid
-        y = np.clip(np.asarray(grid.y) - own.y.start, 0, len(own.y) - 1)
-        x = np.asarray(grid.x) - own.x.start
-        period = grid.frame.period
-        if period is not None and abs(period - round(period)) < 1e-6:
-            # a map of the whole sky goes on behind its seam
-            turned = x % round(period)
-            x = np.where((x < 0) | (x >= len(own.x)), np.where(turned < len(own.x), turned, x), x)
-        return self.exposure[:, y[:, None], np.clip(x, 0, len(own.x) - 1)]
+        y, x = rows + (self.grid.y.start - own.y.start), columns + (self.grid.x.start - own.x.start)
+        values = _part(self.exposure, y, x)
+        # the rise is needed to few digits
+        along_y, along_x = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.float32)
+        for plane, here, out_y, out_x in zip(self.exposure, values, along_y, along_x, strict=True):
+            for out, place, number in ((out_y, y, own.shape[0]), (out_x, x, own.shape[1])):
+                # at an edge the other side tells
+                up, down = np.where(place + 1 < number, 1, -1), np.where(place > 0, 1, -1)
+                if number > 1:
+                    ends = [
+                        (plane[(place + up, x) if out is out_y else (y, place + up)] - here) * up,
+                        (here - plane[(place - down, x) if out is out_y else (y, place - down)]) * down,
+                    ]
+                    out[:] = np.where(np.abs(ends[0]) < np.abs(ends[1]), ends[0], ends[1])
+        return Exposure(values, along_y, along_x)
+
+
+def _part(array: FloatArray, y: IntArray, x: IntArray) -> FloatArray:
+    """Values at pixels; blocks of neighbours are not copied."""
+    block = y.ndim == 2 and y.size and x.size
+    if block and int(y[-1, 0] - y[0, 0]) + 1 == y.size and int(x[-1] - x[0]) + 1 == x.size:
+        return array[:, int(y[0, 0]) : int(y[-1, 0]) + 1, int(x[0]) : int(x[-1]) + 1]
+    return np.asarray(array[:, y, x])

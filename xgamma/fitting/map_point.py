@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xgamma.fitting.map_contribution import REMEMBERED, FoldedSource
-from xgamma.fitting.map_irf import PointSpread
+from xgamma.fitting.map_irf import PointSpread, pixel_of
 from xgamma.fitting.psf_pixels import PsfPixels, PsfShape
 from xgamma.kernels.sphere import separation
 from xgamma.models.spatial_geometry import axes_at
@@ -27,13 +27,9 @@ FAR = 0.5
 
 @dataclass(frozen=True, eq=False)
 class _Placed:
-    """A point source at one position."""
+    """A point source at one position: counts for each flux, shape (n, k), and the part of each flux in each bin."""
 
-    shape: PsfShape
-    #: Coefficients of the functions times exposure, both parts, shape (size, k).
-    outer: FloatArray
-    core: FloatArray
-    #: Part of each flux in each measured bin, shape (k, energy).
+    unit: FloatArray
     matrix: FloatArray
     inside: NDArray[np.bool_]
     bins: IntArray
@@ -68,24 +64,37 @@ class PointContribution(FoldedSource):
         if pixels is None:
             return None
         assert response.psf is not None
-        outer, core = pixels.split(*response.psf.functions(pixels.nodes, vector))
-        exposure = response.exposure_at(vector)[:, None]
         shape = pixels.shape(vector)
-        true = self.folding.true
+        unit = shape.integrals(*(part.T for part in pixels.split(*response.psf.functions(pixels.nodes, vector))))
+        if response.exposure is not None:
+            unit *= self._exposure(shape, vector)
+        if self.folding.measured is not None:
+            unit = unit[:, self.folding.true]
         matrix = self.folding.matrix(response.edisp, vector, len(self.kept.index))
         inside, bins = self.kept.select(shape.rows, shape.columns)
-        return _Placed(shape, (outer * exposure)[true].T, (core * exposure)[true].T, matrix, inside, bins)
+        return _Placed(np.ascontiguousarray(unit), matrix, inside, bins)
 
-    def _fold(self, position: tuple[float, ...], key: tuple[float, ...]) -> FloatArray:
+    def _exposure(self, shape: PsfShape, vector: FloatArray) -> FloatArray:
+        """Exposure to the source of the runs that see each pixel, shape (n, energy_true)."""
+        exposure, grid = self.response.exposure_around(shape.rows, shape.columns), self.response.grid
+        y, x = pixel_of(grid, vector)
+        distance_y, distance_x = y - grid.y.start - shape.rows, x - grid.x.start - shape.columns
+        if grid.frame.period is not None:
+            period = grid.frame.period
+            distance_x = distance_x - period * np.round(distance_x / period)
+        if not (np.isfinite(y) and np.isfinite(x)):
+            return exposure.values.T
+        there = exposure.values + exposure.along_y * distance_y + exposure.along_x * distance_x
+        return np.maximum(there, 0.0).T
+
+    def _fold(self, position: tuple[float, ...], key: tuple[Any, ...]) -> FloatArray:
         """Counts in the bins for a flux of scale 1."""
         placed = self._placed(*position)
         if placed is None:
             return np.zeros(0)
-        weight = self.flux.shape(*key)[:, None] * placed.matrix
-        # these are too small for the threads of a matrix product
-        outer, core = (np.einsum("sk,ke->se", part, weight) for part in (placed.outer, placed.core))
-        counts = placed.shape.integrals(outer, core)
-        return counts.T[placed.inside]
+        # too small for the threads of a matrix product
+        counts = np.einsum("nk,ke->en", placed.unit, self.flux.shape(*key)[:, None] * placed.matrix)
+        return counts[placed.inside]
 
     def signal(self, values: FloatArray) -> tuple[IntArray, FloatArray]:
         """Return the bins that are filled, each once, and what is added to them."""
@@ -108,8 +117,7 @@ class PointContribution(FoldedSource):
         if placed is not None and spectral & set(steps):
             back = np.zeros(placed.inside.shape)
             back[placed.inside] = slope[placed.bins]
-            outer, core = placed.shape.transposed(np.ascontiguousarray(back.T))
-            sums = np.einsum("sk,se->ke", placed.outer, outer) + np.einsum("sk,se->ke", placed.core, core)
+            sums = np.einsum("nk,en->ke", placed.unit, back)
             self.flux.add_gradient(total, np.sum(sums * placed.matrix, axis=1), values, steps)
         for place in spatial & set(steps):
             ends = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import NDArray
@@ -138,44 +140,37 @@ class Convolution:
         padded = np.zeros((len(kernel), *self.length))
         rows, columns = ((np.arange(n) - h) % m for n, h, m in zip(kernel.shape[1:], half, self.length, strict=True))
         padded[:, rows[:, None], columns] = kernel
-        self.kernel: ComplexArray = self._forward(padded)
+        self.kernel: ComplexArray = np.stack([fft.rfft2(plane, self.length) for plane in padded])
+        #: Variance along both axes, in pixels, shape (k,).
+        self.variance = [_variance(kernel, axis) for axis in (1, 2)]
 
-    def _forward(self, planes: FloatArray) -> ComplexArray:
-        return np.stack([fft.rfft2(plane, self.length) for plane in planes])
-
-    def _backward(self, planes: ComplexArray) -> FloatArray:
+    def planes(self, image: FloatArray) -> Iterator[FloatArray]:
+        """Go through the convolved planes, shape (y, x), of one image for all kernels or of one for each."""
         ny, nx = self.shape
-        return np.stack([fft.irfft2(plane, self.length)[:ny, :nx] for plane in planes])
+        one = fft.rfft2(image, self.length) if image.ndim == 2 else None
+        for k, kernel in enumerate(self.kernel):
+            whole = fft.rfft2(image[k], self.length) if one is None else one
+            yield fft.irfft2(whole * kernel, self.length)[:ny, :nx]
 
-    def __call__(self, planes: FloatArray) -> FloatArray:
+    def __call__(self, image: FloatArray) -> FloatArray:
         """Return the convolved planes, shape (k, y, x)."""
-        ny, nx = self.shape
-        result = np.empty(planes.shape)
-        for plane, kernel, out in zip(planes, self.kernel, result, strict=True):
-            out[:] = fft.irfft2(fft.rfft2(plane, self.length) * kernel, self.length)[:ny, :nx]
-        return result
+        return np.stack(list(self.planes(image)))
 
-    def summed(self, planes: FloatArray, weight: FloatArray) -> FloatArray:
-        """Return weighted sums of the convolved planes: weight (m, k), result (m, y, x)."""
-        total = np.zeros((len(weight), *self.kernel.shape[1:]), complex)
-        for plane, kernel, factors in zip(planes, self.kernel, weight.T, strict=True):
-            if factors.any():
-                product = fft.rfft2(plane, self.length) * kernel
-                for out, factor in zip(total, factors, strict=True):
-                    if factor:
-                        out += factor * product
-        return self._backward(total)
-
-    def transposed(self, planes: FloatArray, weight: FloatArray) -> FloatArray:
-        """Return what the transpose makes of planes (m, y, x), first summed with weight (k, m): shape (k, y, x)."""
+    def collected(self, planes: Iterable[FloatArray], by_plane: bool) -> FloatArray:
+        """Return what the transpose makes of planes (y, x): their sum, or shape (k, y, x)."""
         ny, nx = self.shape
-        images = self._forward(planes)
-        result = np.empty((len(weight), ny, nx))
-        for factors, kernel, out in zip(weight, self.kernel, result, strict=True):
-            # plane by plane: a matrix product would wake the threads of BLAS for little work
-            image = factors[0] * images[0]
-            for factor, plane in zip(factors[1:], images[1:], strict=True):
-                image += factor * plane
-            image *= kernel.conj()
-            out[:] = fft.irfft2(image, self.length)[:ny, :nx]
-        return result
+        images = (fft.rfft2(p, self.length) * k.conj() for p, k in zip(planes, self.kernel, strict=True))
+        if by_plane:
+            return np.stack([fft.irfft2(image, self.length)[:ny, :nx] for image in images])
+        total = np.zeros(self.kernel.shape[1:], complex)
+        for image in images:
+            total += image
+        return np.asarray(fft.irfft2(total, self.length)[:ny, :nx])
+
+
+def _variance(kernel: FloatArray, axis: int) -> FloatArray:
+    """Variance of kernels along an axis, in pixels."""
+    profile = kernel.sum(axis=3 - axis)
+    place = np.arange(profile.shape[1]) - profile.shape[1] // 2
+    total = profile.sum(axis=1)
+    return np.divide(profile @ (place**2.0), total, out=np.zeros_like(total), where=total > 0)

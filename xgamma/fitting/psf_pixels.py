@@ -89,10 +89,6 @@ class PsfShape:
         result[self.inner] += self.core @ core
         return result
 
-    def transposed(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return sums over the pixels of values (n, m) times the matrices: shape (size, m) for both parts."""
-        return np.asarray(self.whole.T @ values), np.asarray(self.core.T @ values[self.inner])
-
 
 class PsfPixels:
     """Pixels of a grid around a source, ready for point spread functions of some nodes.

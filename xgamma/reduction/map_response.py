@@ -70,6 +70,18 @@ def _nearest(grid: SkyGrid, lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarra
     )
 
 
+def _between(grid: SkyGrid, lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Array positions of the four pixels around positions and their weights, shape (n, 4); the same at the edge."""
+    places, parts = [], []
+    for value, start, size in zip(grid.sky_to_pixel(lon, lat), (grid.y.start, grid.x.start), grid.shape, strict=True):
+        place = np.clip(np.nan_to_num(value - start), 0, size - 1)
+        low = np.minimum(place.astype(int), max(size - 2, 0))
+        places.append(np.stack([low, np.minimum(low + 1, size - 1)], axis=-1))
+        parts.append(np.stack([1 - (place - low), place - low], axis=-1))
+    row, column = np.repeat(places[0], 2, axis=-1), np.tile(places[1], 2)
+    return row, column, np.repeat(parts[0], 2, axis=-1) * np.tile(parts[1], 2)
+
+
 def _samples(
     coarse: SkyGrid, fine: SkyGrid, pixels: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -131,6 +143,8 @@ def _integrate_migra(density: np.ndarray, migra: np.ndarray, true: np.ndarray, e
 def psf_containment(cube: xr.Dataset, centers: np.ndarray, radii: np.ndarray) -> xr.Variable:
     """Return the part of the point spread function inside circles around point sources.
 
+    The function at a position is interpolated linearly between the pixels of the coarse grid.
+
     Parameters
     ----------
     cube
@@ -147,7 +161,9 @@ def psf_containment(cube: xr.Dataset, centers: np.ndarray, radii: np.ndarray) ->
     """
     psf = cube["psf"].variable
     if set(SKY) <= set(psf.dims):
-        psf = _pick(psf, *_nearest(grid_of(cube, "irf_"), *centers.T), ("region",))
+        row, column, weight = _between(grid_of(cube, "irf_"), *centers.T)
+        dims = ("region", "sample")
+        psf = (_pick(psf, row, column, dims) * xr.Variable(dims, weight)).sum("sample")
     rad = axis_of(cube, "rad")
     true = "psf_energy_true" if "psf_energy_true" in psf.dims else "energy_true"
     edges = [rad[f"rad_{end}"].values for end in ("min", "max")]

@@ -242,7 +242,7 @@ def split_cubes(named: Mapping[str, xr.Dataset], number: int) -> list[dict[str, 
     >>> cube = xr.Dataset(coords={**energy.coords, **rename_axis(energy, "energy_true").coords, "obs": [1, 2, 3]})
     >>> cube["counts"] = ("obs", "energy"), np.ones((3, 2))
     >>> [part["crab"].obs.values.tolist() for part in split_cubes({"crab": cube}, 2)]
-    [[1, 2], [3]]
+    [[1], [2, 3]]
     """
     if number < 1:
         msg = f"n_parts={number!r} must be at least 1"

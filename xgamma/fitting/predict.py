@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 
 import numpy as np
@@ -14,10 +14,12 @@ from xgamma.fitting.cubes import UNNAMED, Spectra, match_models, spectra_of
 from xgamma.fitting.map_cubes import is_map, maps_of
 from xgamma.fitting.predict_map import background_of_map, signal_of_map
 from xgamma.fitting.response import Axes, intersections
+from xgamma.fitting.systematics import background_factor, flux_seen, systematics_groups, without_systematics
 from xgamma.fitting.varying import mean_over_runs
 from xgamma.kernels.stats import wstat_background
 from xgamma.models.models import Models, as_models
 from xgamma.models.sky_model import Model, SkyModel
+from xgamma.models.systematics import Systematics
 
 __all__ = ["npred", "npred_background", "npred_signal"]
 
@@ -119,13 +121,14 @@ def npred_signal(cube: xr.Dataset, models: Model | Iterable[Model], *, name: str
     >>> npred_signal(cube, SkyModel(PowerLawSpectralModel(index=2, amplitude="1e-12 cm-2 s-1 TeV-1"))).values
     array([9.])
     """
-    chosen, own = as_models(models), _name(cube, name)
+    given, own = as_models(models), _name(cube, name)
+    chosen, systematics = without_systematics(given)
     if is_map(cube):
         match_models(chosen, [], [maps_of(own, cube)])
-        return _labelled(signal_of_map(own, cube, chosen), cube, "npred_signal", "Predicted counts of sources")
+        return _labelled(signal_of_map(own, cube, given), cube, "npred_signal", "Predicted counts of sources")
     spectra = spectra_of(own, cube)
     sources = match_models(chosen, [spectra])
-    parts = [part for model in sources if (part := _predict(spectra, model)) is not None]
+    parts = [part for model in sources if (part := _predict(spectra, model, systematics)) is not None]
     counts = cube["counts"].variable
     total = reduce(lambda a, b: a + b, parts) if parts else xr.zeros_like(counts, dtype=float)
     # a cube whose runs share their responses has one prediction for all
@@ -186,17 +189,22 @@ def _name(cube: xr.Dataset, name: str | None) -> str:
 
 
 def _background(cube: xr.Dataset, signal: xr.Variable, models: Models, name: str) -> xr.Variable:
+    systematics = without_systematics(models)[1]
     if "counts_off" not in cube:
         if is_map(cube):
             return background_of_map(name, cube, models)
-        return (
-            cube["background"].variable if "background" in cube else xr.zeros_like(cube["counts"].variable, dtype=float)
-        )
+        if "background" not in cube:
+            return xr.zeros_like(cube["counts"].variable, dtype=float)
+        known = cube["background"].variable
+        return known * background_factor(spectra_of(name, cube), systematics) if systematics else known
     missing = [n for n in ("acceptance", "acceptance_off") if n not in cube]
     if missing:
         msg = f"a cube with 'counts_off' needs {missing}, too"
         raise ValueError(msg)
     arrays = [cube[n].variable for n in ("counts", "counts_off", "acceptance", "acceptance_off")]
+    if systematics:
+        s = maps_of(name, cube) if is_map(cube) else spectra_of(name, cube)
+        arrays[2] = arrays[2] * background_factor(s, systematics)
     result: xr.Variable = xr.apply_ufunc(_on_off, *arrays, signal, dask="parallelized", output_dtypes=[float])
     return result
 
@@ -211,7 +219,7 @@ def _on_off(
     return np.where(usable, alpha * wstat_background(on, off, alpha, signal), 0.0)
 
 
-def _predict(s: Spectra, model: SkyModel) -> xr.Variable | None:
+def _predict(s: Spectra, model: SkyModel, systematics: Sequence[Systematics]) -> xr.Variable | None:
     """Counts of one model, None if it does not belong to the cube."""
     rows = s.rows(model)
     if not rows.any():
@@ -226,11 +234,11 @@ def _predict(s: Spectra, model: SkyModel) -> xr.Variable | None:
     if model.temporal is not None:
         exposure = exposure * mean_over_runs(s, model)
     if model.apply_irf["edisp"] and "edisp" in cube:
-        spectral = model.spectral
-        flux = spectral.evaluate_integral(axes.true_low, axes.true_high, *spectral.values)
-        exposure, matrix = exposure * xr.Variable("energy_true", flux), cube["edisp"].variable
+        edges = axes.true_low, axes.true_high
+        flux = _by_rows(s, systematics, lambda own: flux_seen(model, *edges, own), "energy_true")
+        exposure, matrix = exposure * flux, cube["edisp"].variable
     else:
-        matrix = xr.Variable(("energy_true", "energy"), _overlap_flux(axes, model))
+        matrix = _by_rows(s, systematics, lambda own: _overlap_flux(axes, model, own), "energy_true", "energy")
     whole = [
         v.chunk(dict.fromkeys(set(v.dims) & {"energy_true", "energy"}, -1)) if v.chunks else v
         for v in (exposure, matrix)
@@ -247,11 +255,25 @@ def _predict(s: Spectra, model: SkyModel) -> xr.Variable | None:
     return result if rows.all() else result * xr.Variable(s.lead, rows.astype(float))
 
 
-def _overlap_flux(axes: Axes, model: SkyModel) -> FloatArray:
+def _by_rows(
+    s: Spectra, systematics: Sequence[Systematics], function: Callable[[Sequence[Systematics]], FloatArray], *dims: str
+) -> xr.Variable:
+    """Return what depends on systematic errors, with the dims of the runs in front where theirs differ."""
+    groups = systematics_groups(s, systematics)
+    first = function(groups[0][1])
+    if len(groups) == 1:
+        return xr.Variable(dims, first)
+    result = np.empty((*s.shape, *first.shape))
+    for rows, own in groups:
+        result[rows] = function(own)
+    return xr.Variable((*s.lead, *dims), result)
+
+
+def _overlap_flux(axes: Axes, model: SkyModel, systematics: Sequence[Systematics]) -> FloatArray:
     """Flux in the overlap of true and measured bins; NaN in measured bins that are not covered."""
     true, measured, low, high = intersections(axes)
     flux = np.zeros((axes.true_low.size, axes.low.size))
-    flux[true, measured] = model.spectral.evaluate_integral(low, high, *model.spectral.values)
+    flux[true, measured] = flux_seen(model, low, high, systematics)
     beyond = (axes.low < axes.true_low.min() * (1 - 1e-9)) | (axes.high > axes.true_high.max() * (1 + 1e-9))
     flux[:, beyond] = np.nan
     return flux

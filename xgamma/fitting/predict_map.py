@@ -37,13 +37,15 @@ from xgamma.fitting.map_cubes import (
 )
 from xgamma.fitting.map_irf import pixel_of
 from xgamma.fitting.map_template import background_shape, template_counts
+from xgamma.fitting.systematics import NO_SYSTEMATICS, Nuisance, background_factor, without_systematics
 from xgamma.fitting.varying import GoodTime
 from xgamma.kernels.sphere import separation
 from xgamma.models.background_model import FoVBackgroundModel, TemplateNPredModel
 from xgamma.models.models import Models
-from xgamma.models.sky_model import SkyModel
+from xgamma.models.sky_model import Model, SkyModel
 from xgamma.models.spatial_geometry import axes_at
 from xgamma.models.spatial_model import SpatialModel
+from xgamma.models.systematics import Systematics
 
 __all__ = ["background_of_map", "signal_of_map"]
 
@@ -71,11 +73,13 @@ def signal_of_map(name: str, cube: xr.Dataset, models: Models) -> xr.Variable:
     them as far as the point spread function reaches.
     """
     s = maps_of(name, cube)
-    check_map_models(models, [s])
+    plain, systematics = without_systematics(models)
+    check_map_models(plain, [s])
     # a lazy prediction is that of the values at this moment
-    sources = [m.copy() for m in models if isinstance(m, SkyModel)]
+    copies = Models([*plain, *systematics]).copy()
+    sources = [m for m in copies if isinstance(m, (SkyModel, Systematics))]
     parts = []
-    if sources:
+    if any(isinstance(m, SkyModel) for m in sources):
         responses = response_arrays(s, sources)
         lazy = any(v.chunks for v in (cube["counts"].variable, *responses.values()))
         parts.append(_lazy(s, sources, responses) if lazy else _in_memory(s, sources, responses))
@@ -94,11 +98,14 @@ def signal_of_map(name: str, cube: xr.Dataset, models: Models) -> xr.Variable:
 def background_of_map(name: str, cube: xr.Dataset, models: Models) -> xr.Variable:
     """Return the background of a cube times the factors of its background models; 0 without a background."""
     s = maps_of(name, cube)
-    check_map_models(models, [s])
+    plain, systematics = without_systematics(models)
+    check_map_models(plain, [s])
     if "background" not in cube:
         return xr.zeros_like(cube["counts"].variable, dtype=float)
     result = cube["background"].variable
-    for model in models:
+    if systematics:
+        result = result * background_factor(s, systematics)
+    for model in plain:
         if not isinstance(model, FoVBackgroundModel):
             continue
         rows = s.rows(model)[..., None]
@@ -118,7 +125,7 @@ def _places(s: Maps) -> list[tuple[int, ...]]:
     return list(np.ndindex(*s.shape)) if s.shape else [()]
 
 
-def _in_memory(s: Maps, sources: Sequence[SkyModel], responses: dict[str, xr.Variable]) -> xr.Variable:
+def _in_memory(s: Maps, sources: Sequence[Model], responses: dict[str, xr.Variable]) -> xr.Variable:
     axes = ResponseAxes.of(s)
     result = np.zeros((*s.shape, *s.bins))
     for place in _places(s):
@@ -131,7 +138,7 @@ def _in_memory(s: Maps, sources: Sequence[SkyModel], responses: dict[str, xr.Var
 def predict_tile(
     axes: ResponseAxes,
     values: dict[str, FloatArray],
-    sources: Sequence[SkyModel],
+    sources: Sequence[Model],
     grid: SkyGrid,
     exposure_grid: SkyGrid,
 ) -> FloatArray:
@@ -144,7 +151,7 @@ def predict_tile(
     values
         Their arrays.
     sources
-        Sources with a spatial part.
+        Sources with a spatial part, and systematic errors of the instrument.
     grid
         Grid of the part.
     exposure_grid
@@ -154,32 +161,38 @@ def predict_tile(
     bins = KeptBins.of(np.ones((number, *grid.shape), bool))
     total = np.zeros(bins.size)
     beyond = np.zeros(number, bool)
-    for model in sources:
+    plain, systematics = without_systematics(sources)
+    for model in plain:
         response = map_response(axes, values, model, grid, exposure_grid, everywhere=False)
         if response.edisp is None:
             low, high = response.axes.true_low.min(), response.axes.true_high.max()
             beyond |= (response.axes.low < low * (1 - 1e-9)) | (response.axes.high > high * (1 + 1e-9))
-        parameters = model.parameters
-        part = source_contribution(model, parameters, response, bins, intervals=GoodTime(axes.name, values))
+        parameters = Models([model, *systematics]).parameters
+        nuisance = Nuisance.of(systematics, parameters) if model.apply_irf["exposure"] else NO_SYSTEMATICS
+        intervals = GoodTime(axes.name, values)
+        part = source_contribution(model, parameters, response, bins, nuisance=nuisance, intervals=intervals)
         part.add_to(total, parameters.values)
     result = total.reshape(number, *grid.shape)
     result[beyond] = np.nan  # nothing is known of these energies
     return result
 
 
-def _lazy(s: Maps, sources: Sequence[SkyModel], responses: dict[str, xr.Variable]) -> xr.Variable:
+def _lazy(s: Maps, sources: Sequence[Model], responses: dict[str, xr.Variable]) -> xr.Variable:
     """Blocks of the map, each a task of its own."""
     axes = ResponseAxes.of(s)
     chunks_y, chunks_x = (_chunks(s, responses, d) for d in ("y", "x"))
     blocks: Any = np.empty((*s.shape, 1, len(chunks_y), len(chunks_x)), object)
     reach = 0.0 if axes.rad is None else float(axes.rad[-1])
     for place in _places(s):
-        chosen = [m for m in sources if s.rows(m)[place]]
+        chosen, systematics = without_systematics(m for m in sources if s.rows(m)[place])
+        # a wider function reaches further
+        far = reach * float(np.prod([m.nuisance.psf.value for m in systematics]))
         own = {n: at_row(v.data, place) for n, v in responses.items()}
         for (j, y), (i, x) in product(enumerate(_slices(chunks_y)), enumerate(_slices(chunks_x))):
             grid = s.grid.tile(y, x)
-            near = [m for m in chosen if _touches(m, grid, reach)]
-            blocks[(*place, 0, j, i)] = _block(axes, own, near, s.grid, (y, x), reach, (1,) * len(s.lead))
+            near: list[Model] = [m for m in chosen if _touches(m, grid, far)]
+            near += systematics if near else ()
+            blocks[(*place, 0, j, i)] = _block(axes, own, near, s.grid, (y, x), far, (1,) * len(s.lead))
     return xr.Variable((*s.lead, "energy", "y", "x"), da.block(blocks.tolist()))
 
 
@@ -216,7 +229,7 @@ def _touches(model: SkyModel, grid: SkyGrid, reach: float) -> bool:
 def _block(
     axes: ResponseAxes,
     values: dict[str, Any],
-    sources: list[SkyModel],
+    sources: list[Model],
     grid: SkyGrid,
     tile: tuple[slice, slice],
     reach: float,
@@ -245,11 +258,11 @@ def _block(
     return da.from_delayed(task, shape, float)
 
 
-def _irf_window(irf_grid: SkyGrid, grid: SkyGrid, sources: Sequence[SkyModel]) -> tuple[slice, slice]:
+def _irf_window(irf_grid: SkyGrid, grid: SkyGrid, sources: Sequence[Model]) -> tuple[slice, slice]:
     """Part of the coarse grid that holds a tile and the centres of its sources."""
     ends = [[r.start, 0.5 * (r.start + r.stop - 1), r.stop - 1] for r in (grid.y, grid.x)]
     vectors = grid.frame.icrs_vectors(*grid.frame.pixel_to_sky(*np.meshgrid(*ends, indexing="ij"))).reshape(-1, 3)
-    for model in sources:
+    for model in (m for m in sources if isinstance(m, SkyModel)):
         assert isinstance(model.spatial, SpatialModel)
         center = model.spatial.center(*model.spatial.values)
         if center is not None:
@@ -269,7 +282,7 @@ def _irf_window(irf_grid: SkyGrid, grid: SkyGrid, sources: Sequence[SkyModel]) -
 def _task(
     axes: ResponseAxes,
     values: dict[str, FloatArray],
-    sources: list[SkyModel],
+    sources: list[Model],
     grid: SkyGrid,
     exposure_grid: SkyGrid,
     shape: tuple[int, ...],

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.stats import chi2
@@ -195,8 +199,106 @@ def _neighbours(index: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [tuple(n - (k == axis) for k, n in enumerate(index)) for axis in reversed(range(len(index)))]
 
 
+def profile_lazy(
+    problem: Problem, options: Options, scans: dict[str, FloatArray], reoptimize: bool
+) -> tuple[da.Array, da.Array, da.Array]:
+    """Return what `profile` does as Dask arrays: each value of the first parameter is a task of its own.
+
+    Parameters
+    ----------
+    problem, options, scans, reoptimize
+        As for `profile`.
+
+    Notes
+    -----
+    A task works on a copy of the likelihood, as it was at the minimum: the numbers do not depend on the scheduler.
+    """
+    blob = delayed(pickle.dumps(replace(problem, likelihood=_sendable(problem))), name=f"likelihood-{uuid.uuid4()}")
+    first, *others = scans
+    rows = []
+    for value in scans[first]:
+        own = {first: np.array([value])} | {name: scans[name] for name in others}
+        rows.append(delayed(_profile_of_copy, pure=False)(blob, options, own, reoptimize))
+    shape = tuple(v.size for v in scans.values())
+    result = []
+    for i, (extra, dtype) in enumerate([((), float), ((len(problem.names),), float), ((), bool)]):
+        parts = [da.from_delayed(row[i], (1, *shape[1:], *extra), dtype) for row in rows]
+        result.append(da.concatenate(parts))
+    return result[0], result[1], result[2]
+
+
+def _sendable(problem: Problem) -> Any:
+    """The likelihood, if a task can have a copy of it."""
+    likelihood = problem.likelihood
+    if hasattr(likelihood, "client"):
+        msg = "workers hold the parts of this likelihood, which other tasks cannot have: leave lazy=True out"
+        raise ValueError(msg)
+    return likelihood
+
+
+def _profile_of_copy(
+    blob: bytes, options: Options, scans: dict[str, FloatArray], reoptimize: bool
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    return profile(pickle.loads(blob), options, scans, reoptimize)  # noqa: S301 - made above, not read from a file
+
+
+def contour_along_rays(
+    problem: Problem, options: Options, pair: tuple[str, str], rise: float, n: int, covariance: FloatArray
+) -> da.Array:
+    """Return a contour as a Dask array of shape (n + 1, 2), closed: each direction from the minimum is a task.
+
+    Parameters
+    ----------
+    problem, options, pair, rise, n
+        As for `contour`.
+    covariance
+        Of the two parameters, shape (2, 2): directions are equally far apart on its ellipse.
+
+    Notes
+    -----
+    Along each direction the profile over both parameters is followed to where it has risen: points lie on the contour to
+    a millionth of their distance. A contour that a direction crosses twice is not of this kind.
+    """
+    size = np.sqrt(np.diag(covariance))
+    if not np.all(np.isfinite(size) & (size > 0)) or np.linalg.eigvalsh(covariance / np.outer(size, size))[0] <= 0:
+        msg = f"no contour of {pair[0]} and {pair[1]}: their covariance is not positive definite"
+        raise ValueError(msg)
+    blob = delayed(pickle.dumps(replace(problem, likelihood=_sendable(problem))), name=f"likelihood-{uuid.uuid4()}")
+    root = np.linalg.cholesky(covariance)
+    angles = 2.0 * np.pi * np.arange(n) / n
+    rays = (root @ np.array([np.cos(angles), np.sin(angles)])).T
+    points = [delayed(_on_ray, pure=False)(blob, options, pair, rise, ray) for ray in rays]
+    whole = da.stack([da.from_delayed(p, (2,), float) for p in [*points, points[0]]])
+    return whole
+
+
+def _on_ray(blob: bytes, options: Options, pair: tuple[str, str], rise: float, ray: FloatArray) -> FloatArray:
+    """Where the profile has risen along a direction; NaN where it does not within the limits."""
+    problem: Problem = pickle.loads(blob)  # noqa: S301 - made above, not read from a file
+    quiet = replace(options, covariance=None)
+    place = [problem.names.index(name) for name in pair]
+    best = problem.start[place] * problem.scale[place]
+    lowest = minimize(problem, quiet).deviance
+    low, high = problem.lower[place] * problem.scale[place], problem.upper[place] * problem.scale[place]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        room = np.where(ray > 0, (high - best) / ray, np.where(ray < 0, (low - best) / ray, np.inf))
+    last = float(np.min(room)) * (1.0 - 1e-9)
+
+    def above(t: float) -> float:
+        values = dict(zip(pair, (best + t * ray).tolist(), strict=True))
+        return minimize(problem.fixed(**values), quiet).deviance - lowest - rise
+
+    far = min(float(np.sqrt(rise)), last)
+    while above(far) < 0:
+        if far >= last or far > REACH:
+            return np.full(2, np.nan)
+        far = min(1.5 * far, last)
+    t = float(brentq(above, 0.0, far, xtol=1e-6 * far, rtol=1e-6))
+    return np.asarray(best + t * ray)
+
+
 def surface(
-    deviance: FloatArray, values: FloatArray, success: NDArray[np.bool_], scans: dict[str, FloatArray],
+    deviance: Any, values: Any, success: Any, scans: dict[str, FloatArray],
     names: dict[str, str], units: dict[str, str], best: float, constant: float,
 ) -> xr.Dataset:  # fmt: skip
     """Label the result of `profile`.
@@ -204,7 +306,7 @@ def surface(
     Parameters
     ----------
     deviance, values, success
-        As `profile` returns them.
+        As `profile` or `profile_lazy` returns them.
     scans
         Values of each scanned parameter.
     names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,7 +16,16 @@ from xgamma.coords.units import to_value
 from xgamma.fitting.dataset import Likelihood
 from xgamma.fitting.minimize import Options
 from xgamma.fitting.problem import Problem
-from xgamma.fitting.profile import Confidence, confidence_interval, contour, profile, scan_values, surface
+from xgamma.fitting.profile import (
+    Confidence,
+    confidence_interval,
+    contour,
+    contour_along_rays,
+    profile,
+    profile_lazy,
+    scan_values,
+    surface,
+)
 from xgamma.models.models import Models
 from xgamma.models.parameter import Parameter, Parameters
 
@@ -134,6 +144,30 @@ class FitResult:
         """
         return float(chi2.sf(self.deviance - self.prior_stat, self.dof)) if self.dof > 0 else float("nan")
 
+    @property
+    def n_free(self) -> int:
+        """Number of free parameters."""
+        return len(self.problem.names)
+
+    @property
+    def aic(self) -> float:
+        r"""Akaike's information criterion, :math:`S + 2 k` with `k` free parameters; lower is better.
+
+        Only differences between fits of the same data with the same statistic mean something.
+        """
+        return self.total_stat + 2.0 * self.n_free
+
+    @property
+    def aicc(self) -> float:
+        r"""Akaike's criterion for few bins, :math:`S + 2 k n / (n - k - 1)`; NaN where bins are too few for it."""
+        rest = self.n_bins - self.n_free - 1
+        return self.total_stat + 2.0 * self.n_free * self.n_bins / rest if rest > 0 else float("nan")
+
+    @property
+    def bic(self) -> float:
+        r"""Schwarz's criterion, :math:`S + k \ln n` with `n` bins."""
+        return self.total_stat + self.n_free * float(np.log(self.n_bins))
+
     # ------------------------------------------------------------------ texts
     def to_table(self) -> Table:
         """Return the parameters of the models as an astropy table, with values, errors, limits and links."""
@@ -188,7 +222,9 @@ class FitResult:
         best = float(self.problem.base[self.problem.free[self.problem.names.index(name)]])
         return Confidence(name, best, errn, errp, self.free[name].unit, sigma, not notes, "; ".join(notes), calls)
 
-    def stat_profile(self, parameter: str | Parameter, values: Any = None, *, reoptimize: bool = True) -> xr.Dataset:
+    def stat_profile(
+        self, parameter: str | Parameter, values: Any = None, *, reoptimize: bool = True, lazy: bool = False
+    ) -> xr.Dataset:
         """Return the likelihood profile of a parameter.
 
         Parameters
@@ -200,6 +236,9 @@ class FitResult:
             default those of its scan (`Parameter.scan`): 11 within two standard deviations.
         reoptimize
             False leaves the other parameters at their best values, which gives a slice instead of a profile.
+        lazy
+            True for Dask arrays, a task for each value: ``compute()`` works on them in threads, processes, or on the
+            workers of the active client.
 
         Returns
         -------
@@ -207,7 +246,31 @@ class FitResult:
             ``stat``, ``delta_stat`` (above the minimum), ``success`` and the ``values`` of all free parameters, over a
             dim of the parameter's name.
         """
-        return self._scan({self._name(parameter): values}, reoptimize)
+        return self._scan({self._name(parameter): values}, reoptimize, lazy)
+
+    def stat_scan(
+        self, parameters: Mapping[str, Any] | Iterable[str], *, reoptimize: bool = True, lazy: bool = False
+    ) -> xr.Dataset:
+        """Return the likelihood profile over any number of parameters.
+
+        Parameters
+        ----------
+        parameters
+            Values of each free parameter by name, as for `stat_profile` (also None); or names alone.
+        reoptimize, lazy
+            As for `stat_profile`.
+
+        Returns
+        -------
+        xarray.Dataset
+            As for `stat_profile`, with a dim for each parameter.
+        """
+        given = dict(parameters) if isinstance(parameters, Mapping) else dict.fromkeys(parameters)
+        wanted = {self._name(name): values for name, values in given.items()}
+        if not wanted or len(wanted) < len(given):
+            msg = f"parameters={list(given)!r} must be names of free parameters, each once"
+            raise ValueError(msg)
+        return self._scan(wanted, reoptimize, lazy)
 
     def stat_surface(
         self,
@@ -217,10 +280,11 @@ class FitResult:
         values_2: Any = None,
         *,
         reoptimize: bool = True,
+        lazy: bool = False,
     ) -> xr.Dataset:
         """Return the likelihood profile over two parameters; arguments and result as for `stat_profile`."""
         first, second = self._pair(parameter_1, parameter_2)
-        return self._scan({first: values_1, second: values_2}, reoptimize)
+        return self._scan({first: values_1, second: values_2}, reoptimize, lazy)
 
     def stat_contour(
         self,
@@ -230,6 +294,7 @@ class FitResult:
         sigma: float = 1.0,
         n: int = 20,
         joint: bool = False,
+        lazy: bool = False,
     ) -> xr.Dataset:
         """Return a contour of the likelihood profile over two parameters.
 
@@ -245,6 +310,9 @@ class FitResult:
             False: the statistic has risen by ``sigma**2``, so that the contour's extent along each axis is the
             confidence interval of that parameter alone (the pair lies inside in 39 % of cases for sigma = 1). True: the
             pair lies inside as often as a single parameter in its interval of `sigma` (68 %, a rise of 2.30).
+        lazy
+            False: MINUIT walks along the contour. True: a task for each direction from the minimum, as Dask arrays;
+            points are NaN where a limit of a parameter comes first.
 
         Returns
         -------
@@ -256,7 +324,11 @@ class FitResult:
             msg = f"sigma={sigma!r} must be positive, and n={n!r} at least 4"
             raise ValueError(msg)
         rise = float(chi2.isf(chi2.sf(sigma**2, 1), 2)) if joint else sigma**2
-        points = contour(self.problem, self.options, (first, second), rise, n)
+        if lazy:
+            block = self.covariance.sel(parameter=[first, second], parameter_=[first, second]).values
+            points: Any = contour_along_rays(self.problem, self.options, (first, second), rise, n, block)
+        else:
+            points = contour(self.problem, self.options, (first, second), rise, n)
         labels = self._labels([first, second])
         variables = {
             labels[name]: ("point", points[:, i], {"units": self.free[name].unit, "long_name": name})
@@ -264,9 +336,10 @@ class FitResult:
         }
         return xr.Dataset(variables, attrs={"sigma": sigma, "delta_stat": rise})
 
-    def _scan(self, wanted: dict[str, Any], reoptimize: bool) -> xr.Dataset:
+    def _scan(self, wanted: dict[str, Any], reoptimize: bool, lazy: bool) -> xr.Dataset:
         scans = {name: self._values(name, values) for name, values in wanted.items()}
-        deviance, values, success = profile(self.problem, self.options, scans, reoptimize)
+        function: Any = profile_lazy if lazy else profile
+        deviance, values, success = function(self.problem, self.options, scans, reoptimize)
         units = {name: p.unit for name, p in zip(self.problem.names, self.free, strict=True)}
         constant = self.likelihood.constant
         return surface(deviance, values, success, scans, self._labels(list(scans)), units, self.deviance, constant)

@@ -30,6 +30,7 @@ __all__ = [
     "background_factor",
     "check_systematics",
     "flux_of",
+    "flux_seen",
     "parts_of",
     "systematics_groups",
     "without_systematics",
@@ -306,6 +307,20 @@ def check_systematics(systematics: Iterable[Systematics], parameters: Parameters
                 UserWarning,
                 stacklevel=3,
             )
+
+
+def flux_seen(model: SkyModel, low: FloatArray, high: FloatArray, systematics: Iterable[Systematics]) -> FloatArray:
+    """Return the flux of a source at its present values as an instrument sees it, in bins of its energies, shape (n,).
+
+    Models that bring no exposure of the instrument along have none of its errors either.
+    """
+    spectral, stretch, factor = model.spectral, 1.0, np.ones(low.shape)
+    for own in systematics if model.apply_irf["exposure"] else ():
+        parameters = own.nuisance
+        stretch *= parameters.energy_scale.value
+        reference = float(parameters.reference.quantity.to_value("TeV"))
+        factor = factor * parameters.aeff.value * (np.sqrt(low * high) / reference) ** parameters.aeff_tilt.value
+    return np.asarray(factor * spectral.evaluate_integral(low / stretch, high / stretch, *spectral.values))
 
 
 def background_factor(s: Spectra, systematics: Sequence[Systematics]) -> xr.Variable:

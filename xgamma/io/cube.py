@@ -224,7 +224,8 @@ def open_cube(
     Parameters
     ----------
     path
-        Zarr store, netCDF file, MapDataset or map in FITS (``$VARIABLES`` expanded), or the URL of a Zarr store.
+        Zarr store, netCDF file, MapDataset or map in FITS (``$VARIABLES`` expanded), or the URL of a Zarr store. A file
+        of the Fermi-LAT tools is opened on its own axes; `xgamma.open_fermi` makes one cube of several.
     chunks
         ``"auto"`` takes the chunks on disk (one a variable for FITS), a dict gives their sizes by
         dimension, None makes no Dask arrays.

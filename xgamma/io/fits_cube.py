@@ -62,7 +62,8 @@ def read_fits(path: str | os.PathLike[str], *, drop_variables: str | Iterable[st
         One Dask chunk a map, float64, canonical units. A PSF or energy dispersion in a single
         spatial bin has no ``irf_y``, ``irf_x``; one with energy bins of its own has the dimension
         ``psf_energy_true`` or ``edisp_energy_true``. Maps with other names than those of a dataset
-        have the name of their HDU in small letters, ``map`` for the primary one, and their own unit.
+        have the name of their HDU in small letters, ``map`` for the primary one, and their own unit. A file of the
+        Fermi-LAT tools is a cube of ``counts``, ``exposure``, ``psf`` or ``edisp`` (see `xgamma.io.fermi.open_fermi`).
 
     Raises
     ------
@@ -79,7 +80,16 @@ def read_fits(path: str | os.PathLike[str], *, drop_variables: str | Iterable[st
     For this comparison the two small maps are read when the file is opened.
     """
     dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
-    layouts = {m.name: m for m in find_maps(path)}
+    try:
+        layouts = {m.name: m for m in find_maps(path)}
+    except ValueError:
+        # tables of the Fermi-LAT tools (point spread function, energy dispersion) are no maps
+        fermi = _fermi(path, dropped)
+        if fermi is None:
+            raise
+        return fermi
+    if list(layouts) == ["PRIMARY"] and (fermi := _fermi(path, dropped)) is not None:
+        return fermi
     order = [n for n in MAPS if n in layouts] + [n for n in layouts if n not in MAPS]
     keep = [
         n for n in order if _variable(n) not in dropped and not (n.endswith("F_EXPOSURE") and "irf_exposure" in dropped)
@@ -91,6 +101,14 @@ def read_fits(path: str | os.PathLike[str], *, drop_variables: str | Iterable[st
     if builder.region is not None and not builder.grids:
         dataset = _spectrum(dataset, dropped)
     return _tables(dataset.drop_vars(dropped & set(dataset.variables)), path, layouts)
+
+
+def _fermi(path: str | os.PathLike[str], dropped: set[str]) -> xr.Dataset | None:
+    """Cube of one file of the Fermi-LAT tools, None where it is something else."""
+    from xgamma.io.fermi import open_fermi_file
+
+    cube = open_fermi_file(path)
+    return None if cube is None else cube.drop_vars(dropped & set(cube.variables))
 
 
 def _variable(name: str) -> str:

@@ -115,7 +115,7 @@ def read_map(path: str | os.PathLike[str], hdu: str | int | None = None) -> xr.D
 
     Notes
     -----
-    GADF, section "Sky maps". Pixels of a HEALPix map are not read.
+    GADF, section "Sky maps". HEALPix maps are opened by `xgamma.io.healpix_fits.open_healpix`.
 
     Examples
     --------
@@ -173,7 +173,8 @@ def find_maps(path: str | os.PathLike[str], hdu: str | int | None = None) -> lis
             chosen = [i for i, h in enumerate(hdus) if _kind(h, names[i], names) not in (None, "healpix")]
         layouts = [_layout(hdus, i, names, file) for i in chosen]
         if not layouts:
-            has = "a HEALPix map, which is not read" if any(_is_healpix(h) for h in hdus) else f"the HDUs {names}"
+            hpx = any(_is_healpix(h) for h in hdus)
+            has = "a HEALPix map: open it with xgamma.open_healpix" if hpx else f"the HDUs {names}"
             hint = "; an OGIP spectrum is read with xgamma.read_ogip" if "SPECTRUM" in names else ""
             msg = f"{file} holds no sky map; it has {has}{hint}"
             raise ValueError(msg)
@@ -216,7 +217,7 @@ def _layout(hdus: fits.HDUList, index: int, names: list[str], file: str) -> MapH
     where = f"{file}, HDU {name}"
     kind = _kind(hdu, name, names)
     if kind is None or kind == "healpix":
-        what = "is a HEALPix map, which is not read" if kind else "is not a sky map (no celestial CTYPE1, CTYPE2)"
+        what = "is a HEALPix map: open it with xgamma.open_healpix" if kind else "is not a sky map (no celestial CTYPE1, CTYPE2)"
         msg = f"{where}: {what}"
         raise ValueError(msg)
     shape = _map_shape(hdu, kind, where)

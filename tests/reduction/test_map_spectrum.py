@@ -1,10 +1,25 @@
 """Spectra of regions of maps against sums over masks, one region after the other."""
 
+import astropy.units as u
 import dask
 import numpy as np
 import pytest
 import xarray as xr
 from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+from regions import (
+    CircleAnnulusSkyRegion,
+    CirclePixelRegion,
+    CircleSkyRegion,
+    EllipseAnnulusSkyRegion,
+    EllipseSkyRegion,
+    PixCoord,
+    PolygonPixelRegion,
+    PolygonSkyRegion,
+    RectangleAnnulusSkyRegion,
+    RectanglePixelRegion,
+    RectangleSkyRegion,
+)
 from scipy.stats import norm
 
 import xgamma as xg
@@ -68,6 +83,70 @@ def test_sums_over_masks(on_off):
             assert np.allclose(one.background, background.sum(["y", "x"]))
             alpha = one.acceptance / one.acceptance_off.where(one.acceptance_off > 0)
             assert np.allclose((alpha * one.counts_off)[1:], one.background[1:])
+
+
+SHAPES = {
+    "circle": CircleSkyRegion(CENTER, 0.52 * u.deg),
+    "ellipse": EllipseSkyRegion(CENTER, 1.5 * u.deg, 0.7 * u.deg, 33 * u.deg),
+    "box": RectangleSkyRegion(CENTER, 1.5 * u.deg, 0.7 * u.deg, -20 * u.deg),
+    "ring": CircleAnnulusSkyRegion(CENTER, 0.33 * u.deg, 0.91 * u.deg),
+    "ring of ellipses": EllipseAnnulusSkyRegion(CENTER, 0.5 * u.deg, 1.3 * u.deg, 0.3 * u.deg, 0.9 * u.deg, 50 * u.deg),
+    "ring of boxes": RectangleAnnulusSkyRegion(CENTER, 0.5 * u.deg, 1.3 * u.deg, 0.3 * u.deg, 0.9 * u.deg, 50 * u.deg),
+    "polygon": PolygonSkyRegion(SkyCoord([19.3, 20.4, 20.9, 20.0], [4.4, 4.2, 5.3, 5.8], unit="deg", frame="galactic")),
+    "other frame": RectangleSkyRegion(CENTER.icrs, 1.5 * u.deg, 0.7 * u.deg, 10 * u.deg),
+}
+SHAPES |= {
+    "both": SHAPES["circle"] & SHAPES["polygon"],
+    "either": SHAPES["box"] | SHAPES["polygon"],
+    "one of two": SHAPES["ellipse"] ^ SHAPES["circle"],
+}
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_every_shape_against_each_pixel(lazy):
+    """The regions package says of each pixel whether its centre lies inside."""
+    cube = make_cube(irf=False)
+    spectra = to_spectrum(cube.chunk({"y": 7, "x": 11}) if lazy else cube, list(SHAPES.values())).compute()
+    grid = grid_of(cube)
+    wcs = WCS(grid.frame.header(grid.y.start, grid.x.start))
+    pixels = SkyCoord(cube.lon.values, cube.lat.values, unit="deg", frame="galactic")
+    for i, (name, region) in enumerate(SHAPES.items()):
+        inside = region.contains(pixels, wcs)
+        assert inside.sum() > 30, name
+        assert int(spectra.n_pixels[i]) == inside.sum(), name
+        safe = inside & cube.mask_safe.values
+        for n in ("counts", "background"):
+            expected = [sum(map_[s].tolist()) for map_, s in zip(cube[n].values, safe, strict=True)]
+            assert np.allclose(spectra[n][i], expected), (name, n)
+        assert np.allclose(spectra.exposure[i], cube.exposure.values[:, inside].mean(axis=1)), name
+
+
+def test_regions_in_pixels():
+    cube = make_cube(irf=False)
+    x, y = np.meshgrid(np.arange(cube.sizes["x"]), np.arange(cube.sizes["y"]))
+    regions = [
+        CirclePixelRegion(PixCoord(14.2, 11.4), 5.3),
+        RectanglePixelRegion(PixCoord(40.1, 20.3), 9.2, 5.1, 25 * u.deg),
+        PolygonPixelRegion(PixCoord([10.2, 20.4, 15.1], [20.3, 21.2, 30.4])),
+    ]
+    spectra = to_spectrum(cube, regions)
+    for i, region in enumerate(regions):
+        inside = region.contains(PixCoord(x, y))
+        assert int(spectra.n_pixels[i]) == inside.sum()
+        assert np.allclose(spectra.counts[i], np.where(cube.mask_safe & inside, cube.counts, 0.0).sum(axis=(1, 2)))
+    # positions count from the first pixel of what is left
+    cut = to_spectrum(cube.isel(x=slice(3, None), y=slice(2, None)), CirclePixelRegion(PixCoord(11.2, 9.4), 5.3))
+    assert np.allclose(cut.counts, spectra.counts[0])
+
+
+def test_boxes_that_tile_a_map():
+    cube = make_cube()
+    boxes = xg.region_boxes(cube, "1 deg")
+    assert len(boxes) == 24
+    spectra = to_spectrum(cube, boxes)
+    assert np.allclose(spectra.counts.sum("region"), cube.counts.where(cube.mask_safe, 0.0).sum(["y", "x"]))
+    blocks = cube.counts.where(cube.mask_safe, 0.0).values.reshape(3, 4, 10, 6, 10).sum(axis=(2, 4))
+    assert np.allclose(spectra.counts.values.T.reshape(3, 4, 6), blocks)
 
 
 @pytest.mark.parametrize("chunks", [{"y": 7, "x": 11}, {"y": 40, "x": 16, "energy": 1}])

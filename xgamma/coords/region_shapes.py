@@ -8,7 +8,9 @@ import astropy.units as u
 import numpy as np
 import xarray as xr
 from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
 
+from xgamma.coords.regions import as_regions, is_one_region
 from xgamma.coords.sky import grid_of
 from xgamma.coords.units import angle_pair, to_value
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from xgamma.coords.sky import SkyGrid
 
-__all__ = ["concentric_annuli", "region_boxes", "regions_along_line"]
+__all__ = ["concentric_annuli", "region_boxes", "regions_along_line", "regions_on_grid"]
 
 
 def regions_along_line(
@@ -185,6 +187,44 @@ def region_boxes(grid: xr.Dataset | xr.DataArray, size: Any) -> list[RectangleSk
         RectangleSkyRegion(c, width=w * u.deg, height=h * u.deg, angle=a * u.deg)
         for c, (w, h), a in zip(centers, sizes.tolist(), angles.tolist(), strict=True)
     ]
+
+
+def regions_on_grid(grid: SkyGrid, regions: Any) -> list[SkyRegion]:
+    """Return sky regions, also of regions in pixels of a map.
+
+    Parameters
+    ----------
+    grid
+        Sky grid of the map.
+    regions
+        What `as_regions` takes, and pixel regions of the `regions` package: x and y count pixels from the first of the
+        map, as ``isel`` does.
+
+    Returns
+    -------
+    list of regions.SkyRegion
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `as_regions`.
+
+    Examples
+    --------
+    >>> from regions import CirclePixelRegion, PixCoord
+    >>> from xgamma.coords.grid import sky_grid
+    >>> grid = grid_of(sky_grid(SkyCoord(0, 0, unit="deg"), "1 deg", "0.1 deg"))
+    >>> [circle] = regions_on_grid(grid, CirclePixelRegion(PixCoord(4.5, 4.5), 2.0))
+    >>> round(float(circle.radius.to_value("deg")), 4)
+    0.2
+    """
+    from regions import PixelRegion
+
+    items = [regions] if is_one_region(regions) else list(regions)
+    if any(isinstance(r, PixelRegion) for r in items):
+        wcs = WCS(grid.frame.header(grid.y.start, grid.x.start))
+        items = [r.to_sky(wcs) if isinstance(r, PixelRegion) else r for r in items]
+    return as_regions(items)
 
 
 def sky_jacobian(grid: SkyGrid, y: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xgamma.coords.region_pixels import region_pixels
+from xgamma.coords.region_shapes import regions_on_grid
 from xgamma.coords.regions import as_regions, is_one_region, region_center
 from xgamma.coords.sky import grid_of, has_sky
 from xgamma.coords.units import canonical_attrs
@@ -55,8 +56,8 @@ def flux_profile(
     cube
         Cube of maps, dims (..., energy, y, x), lazy or not; or spectra that `to_spectrum` has taken of the regions.
     regions
-        Sky regions of the `regions` package or DS9 strings, as `xgamma.regions_along_line` and
-        `xgamma.concentric_annuli` make them.
+        Regions of the `regions` package or DS9 strings, as for `xgamma.to_spectrum`; `xgamma.regions_along_line`,
+        `xgamma.concentric_annuli` and `xgamma.region_boxes` make some.
     spectral_model
         Spectrum inside the bands, with the flux to which norms refer; by default a power law of index 2.
     energy_edges
@@ -115,7 +116,7 @@ def flux_profile(
     """
     if is_one_region(regions):
         regions = [regions]
-    items = as_regions(regions)
+    items = regions_on_grid(grid_of(cube), regions) if has_sky(cube) else as_regions(regions)
     spectra = _spectra(cube, items, background, use_region_center)
     model = PowerLawSpectralModel() if spectral_model is None else spectral_model
     points = flux_points(

@@ -15,7 +15,8 @@ from dask.highlevelgraph import HighLevelGraph
 
 from xgamma.coords.nodes import with_bins
 from xgamma.coords.region_pixels import PixelWindow, region_pixels
-from xgamma.coords.regions import as_regions, is_one_region, region_center, to_ds9
+from xgamma.coords.region_shapes import regions_on_grid
+from xgamma.coords.regions import is_one_region, region_center, to_ds9
 from xgamma.coords.sky import SkyGrid, grid_of
 from xgamma.coords.units import canonical_attrs, to_unit
 from xgamma.reduction.graph import batches
@@ -49,7 +50,8 @@ def to_spectrum(
         Cube with dims (..., energy, y, x): ``counts`` with a ``background``, or with ``counts_off``, ``acceptance`` and
         ``acceptance_off``; ``exposure``, ``mask_safe``, ``edisp`` and ``psf`` where they are there.
     regions
-        A sky region of the `regions` package, a DS9 string, or a list of them.
+        A sky region of the `regions` package, a DS9 string, or a list of them: circles, ellipses, boxes, rings of
+        these, polygons, points, and what `&`, `|` and `^` make of them. Pixel regions count from the map's first pixel.
     containment_correction
         Multiply the exposure with the part of the point spread function that a circle around a point source holds; for
         circles.
@@ -68,7 +70,7 @@ def to_spectrum(
     Raises
     ------
     TypeError
-        If something else than sky regions is given, or the containment of something else than a circle is asked for.
+        If something else than regions is given, or the containment of something else than a circle is asked for.
     ValueError
         If a region reaches beyond the map or holds no pixel centre, or the cube has no counts or lacks a response.
 
@@ -107,7 +109,7 @@ def to_spectrum(
     """
     grid = grid_of(cube)
     cube = with_bins(cube)
-    items = as_regions(regions)
+    items = regions_on_grid(grid, regions)
     single = is_one_region(regions)
     variables = _inputs(cube)
     texts = [to_ds9(r) for r in items]

@@ -20,6 +20,7 @@ from xgamma.fitting.map_dataset import MapDataset
 from xgamma.fitting.map_extended import ExtendedContribution
 from xgamma.fitting.map_irf import EnergyFolding, MapResponse
 from xgamma.fitting.map_point import PointContribution
+from xgamma.fitting.map_shape import ShapedCounts, SkyFactor
 from xgamma.fitting.map_template import background_shape, template_counts
 from xgamma.fitting.systematics import NO_SYSTEMATICS, Nuisance, WidenedContribution, flux_of
 from xgamma.fitting.varying import UNKNOWN_TIME, GoodTime, varying_flux
@@ -132,7 +133,7 @@ def _measured(kept: BoolArray) -> NDArray[np.intp]:
 
 def _known(
     row: _Row, models: list[Model], parameters: Parameters, statistic: Statistic, label: str
-) -> tuple[Statistic, ScaledCounts] | None:
+) -> tuple[Statistic, ScaledCounts | ShapedCounts] | None:
     """Statistic without the background, and the background as a model that scales it, where there is one."""
     found = [m for m in models if isinstance(m, FoVBackgroundModel)]
     places = row.nuisance.background
@@ -148,12 +149,16 @@ def _known(
     if not isinstance(statistic, CashStatistic):
         msg = f"{model.name!r} scales a background, which fits of {label!r} with {statistic.name} do not have"
         raise ValueError(msg)
-    counts = statistic.known
-    shape = background_shape(model, row.maps.grid)
-    if shape is not None:
-        counts = counts * np.broadcast_to(shape, row.kept.shape)[row.kept]
     factor = EnergyFactor(model.spectral, parameters, _energy(row.maps))
     both = FactorOfValues(places, factor.energy, factor) if places else factor
+    shape = background_shape(model, row.maps.grid)
+    if _is_free(model):
+        background = _shaped(row, model, parameters, both, statistic.known)
+        background.is_background = True
+        return _without_background(statistic), background
+    counts = statistic.known
+    if shape is not None:
+        counts = counts * np.broadcast_to(shape, row.kept.shape)[row.kept]
     return _as_model(model.name, both, statistic, counts, row)
 
 
@@ -163,8 +168,33 @@ def _as_model(
     """Statistic without a background, and the background as a model."""
     background = ScaledCounts(name, factor, counts, _measured(row.kept))
     background.is_background = True
-    empty = np.zeros(counts.size)
-    return CashStatistic(statistic.counts, empty, statistic.weights, statistic.with_constants), background
+    return _without_background(statistic), background
+
+
+def _without_background(statistic: CashStatistic) -> CashStatistic:
+    empty = np.zeros(statistic.counts.size)
+    return CashStatistic(statistic.counts, empty, statistic.weights, statistic.with_constants)
+
+
+def _is_free(model: FoVBackgroundModel | TemplateNPredModel) -> bool:
+    """Whether the shape of a background is fitted."""
+    return model.spatial is not None and any(not p.frozen for p in model.spatial.parameters)
+
+
+def _shaped(
+    row: _Row,
+    model: FoVBackgroundModel | TemplateNPredModel,
+    parameters: Parameters,
+    factor: EnergyFactor | FactorOfValues,
+    counts: FloatArray,
+) -> ShapedCounts:
+    """Counts times a factor on the sky that is fitted."""
+    assert model.spatial is not None
+    seen = row.kept.any(axis=0)
+    sky = SkyFactor(model.spatial, parameters, row.maps.grid, *np.nonzero(seen))
+    numbers = np.cumsum(seen.ravel()).reshape(seen.shape) - 1
+    pixel = np.broadcast_to(numbers, row.kept.shape)[row.kept]
+    return ShapedCounts(model.name, factor, sky, counts, _measured(row.kept), pixel)
 
 
 def _contribution(row: _Row, model: Model, parameters: Parameters, label: str) -> MapContribution | None:
@@ -172,8 +202,11 @@ def _contribution(row: _Row, model: Model, parameters: Parameters, label: str) -
     if isinstance(model, FoVBackgroundModel):
         return None
     if isinstance(model, TemplateNPredModel):
-        counts = template_counts(model, row.maps).values[row.kept]
         factor = EnergyFactor(model.spectral, parameters, _energy(row.maps))
+        counts = template_counts(model, row.maps, shaped=not _is_free(model)).values[row.kept]
+        if _is_free(model):
+            background_shape(model, row.maps.grid)  # complains of what cannot be one
+            return _shaped(row, model, parameters, factor, counts)
         return ScaledCounts(model.name, factor, counts, _measured(row.kept))
     assert isinstance(model, SkyModel)
     response = map_response(row.axes, row.responses, model, row.maps.grid)

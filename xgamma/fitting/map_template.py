@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from xgamma.coords.bins import axis_of
 from xgamma.coords.sky import SkyGrid, grid_of
 from xgamma.fitting.map_cubes import Maps
-from xgamma.kernels.sphere import from_vectors, rotate
+from xgamma.fitting.map_shape import on_pixels
 from xgamma.models.background_model import FoVBackgroundModel, TemplateNPredModel
-from xgamma.models.spatial_geometry import frame_rotation
 
 __all__ = ["background_shape", "template_counts"]
 
@@ -19,28 +18,27 @@ FloatArray = NDArray[np.float64]
 
 
 def background_shape(model: FoVBackgroundModel | TemplateNPredModel, grid: SkyGrid) -> FloatArray | None:
-    """Return the factor on each pixel of a background model with a spatial part, shape (y, x); None without one.
+    """Return the present factor on each pixel of a background model with a spatial part, shape (y, x); None without.
 
     Raises
     ------
     ValueError
-        If it has free parameters, or depends on energy.
+        If it depends on energy.
     """
     spatial = model.spatial
     if spatial is None:
         return None
-    free = [p.name for p in spatial.parameters if not p.frozen]
-    if free or spatial.is_energy_dependent:
-        what = f"free parameters {free}" if free else "a dependence on energy"
-        msg = f"the spatial part of {model.name!r} has {what}; a background is fitted with a fixed shape: freeze it"
+    if spatial.is_energy_dependent:
+        msg = f"the spatial part of {model.name!r} depends on energy; a background takes one factor for all energies"
         raise ValueError(msg)
-    lon, lat = grid.frame.pixel_to_sky(*np.meshgrid(np.asarray(grid.y), np.asarray(grid.x), indexing="ij"))
-    lon, lat = from_vectors(rotate(grid.frame.icrs_vectors(lon, lat), frame_rotation(spatial.frame)))
+    lon, lat = on_pixels(spatial, grid, *np.indices(grid.shape))
     return np.nan_to_num(spatial.evaluate(lon, lat, *spatial.values))
 
 
-def template_counts(model: TemplateNPredModel, s: Maps) -> xr.Variable:
+def template_counts(model: TemplateNPredModel, s: Maps, *, shaped: bool = True) -> xr.Variable:
     """Return the counts of a template in the bins of a map, dims (energy, y, x), lazy if it is; 0 outside of its map.
+
+    With the present factor of its spatial part, if it is to be `shaped`.
 
     Raises
     ------
@@ -65,6 +63,6 @@ def template_counts(model: TemplateNPredModel, s: Maps) -> xr.Variable:
         slices.append(slice(first - other.start, last - other.start))
     part = template.variable.transpose(*dims).isel(y=slices[0], x=slices[1])
     whole = part.astype(float).fillna(0.0).pad(y=padding[0], x=padding[1], constant_values=0.0)
-    shape = background_shape(model, s.grid)
+    shape = background_shape(model, s.grid) if shaped else None
     result: xr.Variable = whole if shape is None else whole * xr.Variable(("y", "x"), shape)
     return result

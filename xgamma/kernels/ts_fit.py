@@ -27,6 +27,8 @@ __all__ = ["Signal", "TSSettings", "fit_window", "window_sum"]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
+#: Sums of a kernel below this part of it are rounding errors.
+NOISE = 1e-14
 #: Maps that are always made.
 ALWAYS = ("ts", "sqrt_ts", "norm", "norm_err", "stat", "stat_null", "counts", "npred", "npred_excess")
 OPTIONAL = {"errn-errp": ("norm_errn", "norm_errp"), "ul": ("norm_ul",)}
@@ -193,14 +195,11 @@ def _voxels(counts: FloatArray, background: FloatArray, mask: BoolArray, signal:
     from xgamma.kernels.ts_voxels import PART, Voxels
 
     bins, ny, nx = counts.shape
+    kernel = np.ascontiguousarray(signal.kernel, dtype=float)
     rows = np.ascontiguousarray(counts.transpose(1, 2, 0)).ravel()
     flat = np.flatnonzero(rows)
     pixel, e = np.divmod(flat, bins)
     y, x = np.divmod(pixel, nx)
-    first = np.searchsorted(pixel, np.arange(ny * nx + 1))
-    pointer = np.zeros((ny + 1, nx + 1), dtype=np.intp)
-    pointer[:ny, :nx] = first[:-1].reshape(ny, nx)
-    pointer[:ny, nx] = first[nx::nx]
     known = np.maximum(background[e, y, x], TRUNCATION)
     empty = np.where(mask & (counts == 0), background, np.inf)
     ratio = empty
@@ -208,7 +207,7 @@ def _voxels(counts: FloatArray, background: FloatArray, mask: BoolArray, signal:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.where(signal.voxel > 0, empty / signal.voxel, np.inf)
     return Voxels(
-        pointer=pointer,
+        pointer=np.searchsorted(y, np.arange(ny + 1)),
         bins=e,
         columns=x,
         counts=rows[flat],
@@ -217,8 +216,9 @@ def _voxels(counts: FloatArray, background: FloatArray, mask: BoolArray, signal:
         log_background=rows[flat] * np.log(known),
         empty=empty,
         smallest=np.minimum.reduceat(ratio, np.arange(0, nx, PART), axis=2),
-        kernel=np.ascontiguousarray(signal.kernel),
-        largest=signal.kernel.max(axis=2),
+        kernel=kernel,
+        flat=kernel.ravel(),
+        largest=kernel.max(axis=2),
     )
 
 
@@ -226,31 +226,43 @@ def _total_signal(mask: BoolArray, signal: Signal, inner: tuple[slice, slice]) -
     """Sum of the signal over the window of each pixel, inside the map and the mask, shape (ny, nx)."""
     total = np.zeros([s.stop - s.start for s in inner])
     for e, kernel in enumerate(signal.kernel):
-        if signal.voxel is None and mask[e].all():
-            part = _inside_map(kernel, mask.shape[1:], inner)
+        filled = _rectangle(mask[e]) if signal.voxel is None else None
+        if filled is not None:
+            part = _inside(kernel, filled, inner)
         else:
             field = mask[e].astype(float) if signal.voxel is None else np.where(mask[e], signal.voxel[e], 0.0)
             part = convolve(field, kernel[::-1, ::-1])[inner]
-        total = total + (part if signal.source is None else part * signal.source[e])
+        total += part if signal.source is None else part * signal.source[e]
     return total
 
 
-def _inside_map(kernel: FloatArray, shape: tuple[int, ...], inner: tuple[slice, slice]) -> FloatArray:
-    """Part of a kernel that lies inside the map, for each pixel of the rectangle."""
+def _rectangle(mask: BoolArray) -> tuple[slice, slice] | None:
+    """Rows and columns of a mask that is a rectangle, as most are; None for other shapes."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    place = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    return place if mask[place].all() else None
+
+
+def _inside(kernel: FloatArray, place: tuple[slice, slice], inner: tuple[slice, slice]) -> FloatArray:
+    """Part of a kernel that lies inside a rectangle, for each pixel of the results."""
     table = np.zeros((kernel.shape[0] + 1, kernel.shape[1] + 1))
     np.cumsum(np.cumsum(kernel, axis=0), axis=1, out=table[1:, 1:])
-    low, high = zip(*(_cut(k, n, s) for k, n, s in zip(kernel.shape, shape, inner, strict=True)), strict=True)
+    low, high = zip(*(_cut(k, p, s) for k, p, s in zip(kernel.shape, place, inner, strict=True)), strict=True)
     result: FloatArray = (
         table[np.ix_(high[0], high[1])] - table[np.ix_(low[0], high[1])]
         - table[np.ix_(high[0], low[1])] + table[np.ix_(low[0], low[1])]
     )  # fmt: skip
-    return result
+    # what is left of a difference of equal sums is no signal
+    return np.where(result > NOISE * table[-1, -1], result, 0.0)
 
 
-def _cut(length: int, size: int, inner: slice) -> tuple[np.ndarray, np.ndarray]:
-    """First and last row of a kernel that lie inside the map, for each pixel."""
-    place = np.arange(inner.start, inner.stop) - length // 2
-    return np.maximum(0, -place), np.minimum(length, size - place)
+def _cut(length: int, place: slice, inner: slice) -> tuple[np.ndarray, np.ndarray]:
+    """First and last row of a kernel that lie inside a range, for each pixel."""
+    corner = np.arange(inner.start, inner.stop) - length // 2
+    low = np.clip(place.start - corner, 0, length)
+    return low, np.maximum(low, np.clip(place.stop - corner, 0, length))
 
 
 def window_sum(plane: FloatArray, half: tuple[int, int], inner: tuple[slice, slice]) -> FloatArray:

@@ -20,7 +20,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xgamma.kernels.ts_voxels import Voxels, below_zero, compiled, corners_between, gather, most_voxels
+from xgamma.kernels.ts_rise import distance_to, full_rise
+from xgamma.kernels.ts_voxels import (
+    Scratch,
+    Voxels,
+    below_zero,
+    compiled,
+    corners_between,
+    fill_strip,
+    gather,
+    inlined,
+    least,
+    room,
+    rows_in_reach,
+)
 
 __all__ = ["Fits", "fit_pixels"]
 
@@ -55,44 +68,47 @@ class Fits(NamedTuple):
 
 
 @compiled
-def _solve(number: int, ratio: FloatArray, weight: FloatArray, total: float, u: float) -> float:
-    """Solve ``sum(w / (r + u)) = total`` from a start left of the root.
+def _solve(number: int, ratio: FloatArray, weight: FloatArray, total: float, lower: float, guess: float) -> float:
+    """Solve ``sum(w / (r + u)) = total`` from a guess, with a lower bound of the root.
 
-    The reciprocal of the sum is concave and rises with u: Newton's method for it runs to the root without a step too
-    far.
+    The reciprocal of the sum is concave and rises with u: Newton's method for it runs to the root from below without a
+    step too far, and from above comes below with its first step.
     """
+    u = max(lower, guess)
     for _ in range(STEPS):
         value = slope = 0.0
         for k in range(number):
             t = 1.0 / (ratio[k] + u)
             value += weight[k] * t
             slope += weight[k] * t * t
-        step = (value - total) * value / (total * slope)
-        u += step
-        if step <= 1e-9 * u:
+        new = max(lower, u + (value - total) * value / (total * slope))
+        done = abs(new - u) <= 1e-9 * new
+        u = new
+        if done:
             break
     return u
 
 
-@compiled
-def _from_pole(number: int, ratio: FloatArray, weight: FloatArray, total: float) -> tuple[float, float]:
+@inlined
+def _from_pole(number: int, ratio: FloatArray, weight: FloatArray, total: float, guess: float) -> tuple[float, float]:
     """Best norm without the correction C, as distance from the pole at ``-min(ratio)``; `ratio` is counted from there.
 
-    Both starts are lower bounds: what each voxel alone gives, and Jensen's inequality.
+    Two lower bounds are what each voxel alone gives, and Jensen's inequality; `guess` is a norm near the best one.
     """
-    pole = ratio[0]
-    for k in range(1, number):
-        pole = min(pole, ratio[k])
+    pole = least(number, ratio)
     events = mean = single = 0.0
     for k in range(number):
-        ratio[k] -= pole
         events += weight[k]
         mean += weight[k] * ratio[k]
-        single = max(single, weight[k] / total - ratio[k])
-    return _solve(number, ratio, weight, total, max(single, events / total - mean / events)), pole
+    for k in range(number):
+        ratio[k] -= pole
+        alone = weight[k] - total * ratio[k]
+        single = alone if alone > single else single
+    lower = max(single / total, events / total - (mean / events - pole))
+    return _solve(number, ratio, weight, total, lower, guess + pole), pole
 
 
-@compiled
+@inlined
 def _negative(
     number: int,
     ratio: FloatArray,
@@ -105,8 +121,7 @@ def _negative(
     voxels: Voxels,
     factor: FloatArray | None,
     scale: FloatArray,
-    place: FloatArray,
-    size: FloatArray,
+    scratch: Scratch,
     guess: float,
 ) -> tuple[float, float]:
     """Best negative norm, as distance from the pole, and its correction C.
@@ -117,19 +132,23 @@ def _negative(
     side of the best one, so that each trial moves both ends of the bracket. What corners are left between the ends
     are decided one by one: the best norm is one of them, or lies between two.
     """
+    place, size = scratch.place, scratch.size
+    lines = rows_in_reach(pole - u, y, x, voxels, scale, scratch)
     low, high = u, pole
     close = u < guess + pole < pole
     for k in range(1 if close else 2):
         trial = guess + pole if close else high - (0.3 if k == 0 else 0.5) * (high - low)
-        below, _ = below_zero(trial - pole, y, x, voxels, factor, scale)
+        below, _ = below_zero(trial - pole, y, x, voxels, factor, scale, scratch, lines)
         other = pole
         if total - below > 0.0:
-            other = min(pole, _solve(number, ratio, weight, total - below, low))
+            other = min(pole, _solve(number, ratio, weight, total - below, low, trial))
         if other > trial:
             low, high = trial, min(high, other)
         else:
             low, high = max(low, other), trial
-    left, above, background = corners_between(low - pole, high - pole, y, x, voxels, factor, scale, place, size)
+    left, above, background = corners_between(
+        low - pole, high - pole, y, x, voxels, factor, scale, scratch, lines
+    )  # fmt: skip
     while left > 0:
         middle = 0.5 * (low + high) - pole
         pivot = 0
@@ -170,99 +189,49 @@ def _negative(
         left = kept
     best = high
     if total - above > 0.0:
-        best = min(high, max(low, _solve(number, ratio, weight, total - above, low)))
+        best = min(high, max(low, _solve(number, ratio, weight, total - above, low, low)))
     return best, -background - (best - pole) * above
 
 
-@compiled
-def _rise(number: int, distance: FloatArray, weight: FloatArray, total: float, step: float) -> tuple[float, float]:
-    """Half of the rise of the statistic over a step from the best norm, and its slope, without the correction C.
+@inlined
+def _gain(
+    number: int, ratio: FloatArray, weight: FloatArray, pole: float, u: float, room: FloatArray
+) -> tuple[float, float]:
+    """Sum of n log(1 + a / r) at the best norm, and the curvature there; `u` is its distance from the pole.
 
-    `distance` is that of the best norm from the pole of each voxel. Logarithms are taken of products of many terms.
+    `ratio` is counted from the pole, and from the best norm when this returns. Logarithms are taken of products of
+    many terms, which hold voxels of up to three counts.
     """
-    slope, logarithm, product = total, 0.0, 1.0
+    others = curvature = 0.0
     for k in range(number):
-        factor = 1.0 + step / distance[k]
-        slope -= weight[k] / (distance[k] + step)
-        if weight[k] == 1.0 and 1e-100 < factor < 1e100:
-            product *= factor
-            if product > 1e200 or product < 1e-200:
-                logarithm += np.log(product)
+        distance = ratio[k] + u
+        term, w = distance / (ratio[k] + pole), weight[k]
+        few = 1.0 if w == 1.0 or w == 2.0 or w == 3.0 else 0.0
+        others += 1.0 - few
+        room[k] = (term if w == 1.0 else term * term if w == 2.0 else term * term * term) if few else 1.0
+        inverse = 1.0 / distance
+        curvature += w * inverse * inverse
+    gain, product = 0.0, 1.0
+    for k in range(number, -(-number // 8) * 8):
+        room[k] = 1.0
+    for k in range(0, number, 8):
+        eight = ((room[k] * room[k + 1]) * (room[k + 2] * room[k + 3])) * (
+            (room[k + 4] * room[k + 5]) * (room[k + 6] * room[k + 7])
+        )
+        if 1e-100 < eight < 1e100:
+            product *= eight
+            if not 1e-100 < product < 1e100:
+                gain += np.log(product)
                 product = 1.0
         else:
-            logarithm += weight[k] * np.log(factor)
-    return total * step - logarithm - np.log(product), slope
-
-
-@compiled
-def _full_rise(
-    number: int,
-    distance: FloatArray,
-    weight: FloatArray,
-    total: float,
-    best: float,
-    correction: float,
-    step: float,
-    y: int,
-    x: int,
-    voxels: Voxels,
-    factor: FloatArray | None,
-    scale: FloatArray,
-) -> tuple[float, float]:
-    """Half of the rise of the statistic over a step from the best norm, and its slope."""
-    value, slope = _rise(number, distance, weight, total, step)
-    value -= correction
-    if best + step < 0.0:
-        below, more = below_zero(best + step, y, x, voxels, factor, scale)
-        value, slope = value + more, slope - below
-    return value, slope
-
-
-@compiled
-def _distance(
-    number: int,
-    distance: FloatArray,
-    weight: FloatArray,
-    total: float,
-    best: float,
-    correction: float,
-    half: float,
-    guess: float,
-    sign: float,
-    limit: float,
-    y: int,
-    x: int,
-    voxels: Voxels,
-    factor: FloatArray | None,
-    scale: FloatArray,
-) -> float:
-    """Distance from the best norm at which half of the statistic has risen by `half`, up (sign 1) or down (-1).
-
-    The rise is convex: from a point that lies too far Newton's method returns to the root without a step too far.
-    `limit` is where the pole lies.
-    """
-    inner, d = 0.0, min(guess, 0.5 * limit)
-    value = slope = 0.0
-    for _ in range(STEPS):
-        value, slope = _full_rise(
-            number, distance, weight, total, best, correction, sign * d, y, x, voxels, factor, scale
-        )  # fmt: skip
-        if value >= half:
-            break
-        inner = d
-        d = min(2.0 * d, 0.5 * (d + limit))
-    for _ in range(STEPS):
-        new = d - (value - half) / (sign * slope)
-        if not new > inner:
-            new = 0.5 * (inner + d)
-        done = abs(new - d) <= 1e-11 * d
-        d = new
-        if done:
-            break
-        value, slope = _full_rise(
-            number, distance, weight, total, best, correction, sign * d, y, x, voxels, factor, scale
-        )  # fmt: skip
-    return d
+            for j in range(k, k + 8):
+                gain += np.log(room[j])
+    gain += np.log(product)
+    for k in range(number):
+        if others and room[k] == 1.0:
+            gain += weight[k] * np.log((ratio[k] + u) / (ratio[k] + pole))
+        ratio[k] += u
+    return gain, curvature
 
 
 @compiled
@@ -304,71 +273,71 @@ def fit_pixels(
     fits
         Results, see `Fits`.
     """
-    most = most_voxels(first, voxels, inside)
-    ratio, weight = np.empty(most), np.empty(most)
-    place, size = np.empty(voxels.kernel.size), np.empty(voxels.kernel.size)
+    strip, scratch = room(voxels)
+    ratio = scratch.ratio
+    reach = 0.0
+    for norm in scan:
+        reach = max(reach, -norm)
+    more = fits.errn.size + fits.ul.size + len(scan) > 0
     for j in range(total.shape[0]):
-        guess = 0.0  # of the neighbour
+        if not inside[j].any():
+            continue
+        fill_strip(j + first[0], voxels, strip)
+        scratch.parts[:] = -1
+        near = below = 0.0  # norms of the neighbour, without the correction C and with it
         for i in range(total.shape[1]):
             if not inside[j, i]:
                 continue
             y, x, t, scale = j + first[0], i + first[1], total[j, i], scales[j, i]
-            number, fits.log_null[j, i] = gather(y, x, voxels, scale, ratio, weight)
-            correction = 0.0
+            number, weight, fits.log_null[j, i] = gather(x, voxels, strip, factor, scale, scratch)
+            correction = gain = 0.0
             if number == 0:
                 u, best, sigma = np.inf, lowest[j, i], np.nan
-                gain = 0.0
+                pole = reach
             else:
-                u, pole = _from_pole(number, ratio, weight, t)
+                u, pole = _from_pole(number, ratio, weight, t, near)
+                near = u - pole
                 if u < pole:
                     u, correction = _negative(
-                        number, ratio, weight, t, u, pole, y, x, voxels, factor, scale, place, size, guess
+                        number, ratio, weight, t, u, pole, y, x, voxels, factor, scale, scratch, below
                     )  # fmt: skip
-                    guess = u - pole
+                    below = u - pole
                 best = u - pole
-                curvature = gain = 0.0
-                product = 1.0
-                for k in range(number):
-                    step = 1.0 + best / (ratio[k] + pole)
-                    ratio[k] += u
-                    curvature += weight[k] / (ratio[k] * ratio[k])
-                    if weight[k] == 1.0 and 1e-100 < step < 1e100:
-                        product *= step
-                        if product > 1e200 or product < 1e-200:
-                            gain += np.log(product)
-                            product = 1.0
-                    else:
-                        gain += weight[k] * np.log(step)
-                gain += np.log(product)
+                gain, curvature = _gain(number, ratio, weight, pole, u, scratch.place)
                 sigma = 1.0 / np.sqrt(curvature)
             ts = max(0.0, 2.0 * (gain - best * t - correction))
             fits.norm[j, i], fits.norm_err[j, i], fits.ts[j, i] = best, n_sigma * sigma, ts
+            if not more:
+                continue
+            lines = rows_in_reach(pole, y, x, voxels, scale, scratch)
             if fits.errn.size:
                 half = 0.5 * n_sigma**2
                 if number == 0:
                     fits.errn[j, i], step = 0.0, half / t
                 else:
                     step = n_sigma * sigma
-                    fits.errn[j, i] = _distance(
-                        number, ratio, weight, t, best, correction, half, step, -1.0, u, y, x, voxels, factor, scale
+                    fits.errn[j, i] = distance_to(
+                        number, ratio, weight, t, best, correction, half, step, -1.0, u,
+                        y, x, voxels, factor, scale, scratch, lines,
                     )  # fmt: skip
-                fits.errp[j, i] = _distance(
+                fits.errp[j, i] = distance_to(
                     number, ratio, weight, t, best, correction, half, 1.2 * step, 1.0, np.inf,
-                    y, x, voxels, factor, scale,
+                    y, x, voxels, factor, scale, scratch, lines,
                 )  # fmt: skip
             if fits.ul.size:
                 half = 0.5 * n_sigma_ul**2
                 if number == 0:
                     fits.ul[j, i] = half / t
                 else:
-                    fits.ul[j, i] = best + _distance(
+                    fits.ul[j, i] = best + distance_to(
                         number, ratio, weight, t, best, correction, half, 1.2 * n_sigma_ul * sigma, 1.0, np.inf,
-                        y, x, voxels, factor, scale,
+                        y, x, voxels, factor, scale, scratch, lines,
                     )  # fmt: skip
             for k in range(len(scan)):
                 rise = np.inf
                 if scan[k] - best > -u:
-                    rise, _ = _full_rise(
-                        number, ratio, weight, t, best, correction, scan[k] - best, y, x, voxels, factor, scale
+                    rise, _ = full_rise(
+                        number, ratio, weight, t, best, correction, scan[k] - best,
+                        y, x, voxels, factor, scale, scratch, lines,
                     )  # fmt: skip
                 fits.stat_scan[j, i, k] = 2.0 * rise - ts

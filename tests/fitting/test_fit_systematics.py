@@ -179,9 +179,9 @@ def test_a_wider_psf_is_a_wider_gaussian(model, size, width):
     cube, models = map_cube(sigma=sigma), Models([model, shifted(psf=width)])
     wanted = expected(map_cube(sigma=width * sigma), model, size)
     found = npred_signal(cube, models).values
-    # as far from the closed form as without systematic errors
-    limit = 1.5 * np.abs(npred_signal(map_cube(sigma=width * sigma), model).values - wanted).max()
-    assert limit < 0.01 * wanted.max()
+    # the function is cut off where it holds at least 99.9 %, at an edge of the table as it is stretched
+    limit = 2e-3 * wanted.max()
+    assert np.abs(npred_signal(map_cube(sigma=width * sigma), model).values - wanted).max() < limit
     assert np.abs(found - wanted).max() < limit
     dataset = compile_likelihood(cube, models).datasets[0]
     np.testing.assert_allclose(
@@ -256,14 +256,12 @@ def test_derivatives_are_those_of_the_statistic(case):
     free = [i for i, p in enumerate(models.parameters) if not p.frozen]
     size = np.where(values == 0, 0.1, np.abs(values))
     size = np.where([n.split(".")[1] in ("lon_0", "lat_0") for n in models.parameters.names], 0.1, size)
-    slope = likelihood.gradient(values, {i: 1e-5 * size[i] for i in free})
+    slope = likelihood.gradient(values, {i: 1e-4 * size[i] for i in free})
     for i in free:
         ends = [likelihood.deviance(values + side * 1e-4 * size[i] * (np.arange(values.size) == i)) for side in (1, -1)]
         wanted = (ends[0] - ends[1]) / (2e-4 * size[i])
         scale = max(abs(wanted), 1e-2 * abs(likelihood.deviance(values)) / size[i])
-        # integrals of an extended shape over pixels are known to some 1e-4 of what moves between them
-        share = 2e-3 if models.parameters.names[i].startswith("gauss.l") else 2e-4
-        assert slope[i] == pytest.approx(wanted, abs=share * scale), models.parameters.names[i]
+        assert slope[i] == pytest.approx(wanted, abs=2e-4 * scale), models.parameters.names[i]
 
 
 def test_a_linked_factor():

@@ -276,7 +276,7 @@ def _finish(
         variable.attrs = flux_attrs(name)
     first = spectra[0].cube
     coords = axis.coords.assign(dataset=dataset_names(spectra))
-    labels = [n for n in first.coords if str(n).startswith("region") and set(first[n].dims) <= set(own)]
+    labels = [n for n in first.coords if _is_label(str(n)) and set(first[n].dims) <= set(own)]
     # in one go: each assignment would align all variables anew
     more = {n: first[n].variable for n in labels}
     if "norm_scan" in variables:
@@ -298,6 +298,11 @@ def _finish(
         "model": Models([source.copy(datasets_names=None)]).to_yaml(),
     }
     return points
+
+
+def _is_label(name: str) -> bool:
+    """Whether a coordinate says what a region is."""
+    return name.startswith("region") or name == "n_pixels"
 
 
 def _check_scan(points: xr.Dataset) -> None:

@@ -77,7 +77,7 @@ def flux_profile(
     xarray.Dataset
         Dims (region, energy), lazy where the cube is: the variables of `xgamma.flux_points`, with ``npred``,
         ``npred_excess``, ``npred_background`` and ``counts`` summed over all runs, and the coordinates ``distance``,
-        ``distance_min`` and ``distance_max`` (degrees) of the regions.
+        ``distance_min`` and ``distance_max`` (degrees) of the regions, and how many pixels they have, ``n_pixels``.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def flux_profile(
     Notes
     -----
     Each flux is that of a source with the exposure averaged over the region: a sum over the region, not a brightness.
-    Divided by the solid angle of the region it is one.
+    Divided by the solid angle of the region, ``n_pixels`` times that of a pixel, it is one.
 
     Distances are those of the centres from the first centre; those of concentric rings the mean of inner and outer
     radius. Bins end half way between neighbours.

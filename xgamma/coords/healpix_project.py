@@ -32,8 +32,8 @@ OVERSAMPLING = 4
 POINTS = 2**22
 #: Weights below this are none: a position on a ring must not ask for the next one.
 NO_WEIGHT = 1e-12
-#: A cell whose points make up its solid angle within this part lies inside the map as a whole.
-WHOLE = 0.1
+#: The number of points in a cell that lies inside the map is that of its solid angle, but for so many along each side.
+STRAY = 2.0
 
 
 def healpix_to_wcs(
@@ -212,7 +212,7 @@ def _scales(key: Key, grid: SkyGrid, oversampling: int) -> NDArray[np.float64]:
     total = np.zeros(cells.size)
     for strip in _strips(_widened(grid, 2.0 * cells.cell_size), step):
         total += np.asarray(_strip(cells, strip, step).sum(axis=0)).ravel()
-    whole = np.abs(total - 1.0) < WHOLE
+    whole = np.abs(total - 1.0) < STRAY * max(grid.frame.binsize) / (step * cells.cell_size)
     return np.where(whole, 1.0 / np.where(whole, total, 1.0), 1.0)
 
 

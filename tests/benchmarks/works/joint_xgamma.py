@@ -50,8 +50,8 @@ def main() -> None:
             "HESS": hess,
             "HAWC": xg.read_flux_points(HAWC),
         }
-        # a dataset taken out of the tree is known by its name to the models
-        return xr.DataTree.from_dict({n: d.assign_attrs(name=n) for n, d in parts.items()}), models
+        # a dataset taken out of the tree is known by its name to the models; gammapy reads all numbers here, too
+        return xr.DataTree.from_dict({n: d.assign_attrs(name=n).load() for n, d in parts.items()}), models
 
     def points(models):
         fermi = (

@@ -12,6 +12,7 @@ from scipy.special import gammaln
 from scipy.stats import chi2, norm
 
 from xgamma.fitting.result import FitResult
+from xgamma.models.systematics import NOMINAL, Systematics
 
 __all__ = ["LikelihoodRatio", "likelihood_ratio"]
 
@@ -26,7 +27,8 @@ class LikelihoodRatio:
     Parameters
     ----------
     ts
-        Test statistic: how much lower the statistic of the alternative is.
+        Test statistic: how much lower the statistic of the alternative is (`FitResult.penalized_stat`, and for what it
+        frees what priors say of the values in the null hypothesis).
     dof
         How many free parameters it has more.
     p_value
@@ -53,7 +55,9 @@ class LikelihoodRatio:
 
     def __repr__(self) -> str:
         head = f"TS = {self.ts:.4g} for {self.dof} more free parameter{'s' * (self.dof != 1)}"
-        return f"LikelihoodRatio({head}: p = {self.p_value:.3g}, {self.sigma:.2f} sigma; {self.message or 'no remarks'})"
+        return (
+            f"LikelihoodRatio({head}: p = {self.p_value:.3g}, {self.sigma:.2f} sigma; {self.message or 'no remarks'})"
+        )
 
     def _repr_html_(self) -> str:
         return f"<code>{escape(repr(self))}</code>"
@@ -126,7 +130,8 @@ def likelihood_ratio(null: FitResult, alternative: FitResult, *, one_sided: bool
             f"{len(null.problem.names)}: it must have more; are the two swapped?"
         )
         raise ValueError(msg)
-    ts = null.total_stat - alternative.total_stat
+    more = [n for n in alternative.problem.names if n not in null.problem.names]
+    ts = null.penalized_stat + sum(_fixed_prior(n, null, alternative) for n in more) - alternative.penalized_stat
     if ts < -SLACK:
         msg = (
             f"the alternative fits worse, by {-ts:.3g}, which nested models cannot: its fit has stopped in another "
@@ -137,7 +142,7 @@ def likelihood_ratio(null: FitResult, alternative: FitResult, *, one_sided: bool
         msg = f"one_sided is for one more parameter, and there are {dof}"
         raise ValueError(msg)
     ts = max(ts, 0.0)
-    notes, boundary = _remarks(null, alternative, one_sided)
+    notes, boundary = _remarks(null, alternative, more, one_sided)
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
     tail = float(chi2.sf(ts, dof))
@@ -161,14 +166,30 @@ def _some(names: list[str]) -> str:
     return str(names) if len(names) <= 4 else f"{names[:4]} and {len(names) - 4} more"
 
 
-def _remarks(null: FitResult, alternative: FitResult, one_sided: bool) -> tuple[list[str], tuple[str, ...]]:
+def _fixed_prior(name: str, null: FitResult, alternative: FitResult) -> float:
+    """What the prior of a parameter says of the value at which the null hypothesis holds it."""
+    parameter = alternative.free[name]
+    if parameter.prior is None:
+        return 0.0
+    prior = parameter.prior.bound(parameter.unit, name)
+    if name in null.parameters.names:
+        value = null.parameters[name].quantity.to_value(parameter.unit)
+    else:
+        # errors of an instrument that nobody speaks of are none; of a source that is not there nothing is known
+        model, _, key = name.rpartition(".")
+        value = NOMINAL[key] if isinstance(alternative.models[model], Systematics) else prior.mode
+    return float(prior.above_mode(value))
+
+
+def _remarks(
+    null: FitResult, alternative: FitResult, more: list[str], one_sided: bool
+) -> tuple[list[str], tuple[str, ...]]:
     """What limits the meaning of the numbers, and parameters at limits."""
     notes = [
         f"the fit of the {name} has not converged: {r.message}"
         for name, r in (("null hypothesis", null), ("alternative", alternative))
         if not r.success
     ]
-    more = [n for n in alternative.problem.names if n not in null.problem.names]
     at_limit = tuple(n for n in alternative.problem.names if alternative.free[n].at_limit)
     if at_limit:
         notes.append(
@@ -185,6 +206,7 @@ def _remarks(null: FitResult, alternative: FitResult, one_sided: bool) -> tuple[
         hint = ": take one_sided=True" if len(more) == 1 else ", and simulations have to tell it"
         notes.append(f"the null hypothesis lies on a limit of {fixed}; the chance is too large{hint}")
     alone = {n.rpartition(".")[0] for n in more} - {n.rpartition(".")[0] for n in known}
+    alone -= {m.name for m in alternative.models if isinstance(m, Systematics)}
     if alone and len(more) > 1:
         notes.append(
             f"parameters of {sorted(alone)} beside the norm mean nothing where the norm is 0, as in the null "

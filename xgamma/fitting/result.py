@@ -150,23 +150,31 @@ class FitResult:
         return len(self.problem.names)
 
     @property
+    def penalized_stat(self) -> float:
+        """The statistic with priors above their most probable values, 0 there: as a chi-square of what they know.
+
+        In `total_stat` their normalisation counts, which depends on units and on how many there are.
+        """
+        return self.total_stat - sum(float(term.prior(term.prior.mode)) for term in self.likelihood.priors)
+
+    @property
     def aic(self) -> float:
         r"""Akaike's information criterion, :math:`S + 2 k` with `k` free parameters; lower is better.
 
-        Only differences between fits of the same data with the same statistic mean something.
+        `S` is `penalized_stat`. Only differences between fits of the same data with the same statistic mean something.
         """
-        return self.total_stat + 2.0 * self.n_free
+        return self.penalized_stat + 2.0 * self.n_free
 
     @property
     def aicc(self) -> float:
         r"""Akaike's criterion for few bins, :math:`S + 2 k n / (n - k - 1)`; NaN where bins are too few for it."""
         rest = self.n_bins - self.n_free - 1
-        return self.total_stat + 2.0 * self.n_free * self.n_bins / rest if rest > 0 else float("nan")
+        return self.penalized_stat + 2.0 * self.n_free * self.n_bins / rest if rest > 0 else float("nan")
 
     @property
     def bic(self) -> float:
         r"""Schwarz's criterion, :math:`S + k \ln n` with `n` bins."""
-        return self.total_stat + self.n_free * float(np.log(self.n_bins))
+        return self.penalized_stat + self.n_free * float(np.log(self.n_bins))
 
     # ------------------------------------------------------------------ texts
     def to_table(self) -> Table:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
 from scipy.special import gammaln
 
 from xgamma.models.registry import nearest, register
@@ -150,6 +151,15 @@ class Prior:
         # without weight there is no term, also where the density is zero
         return self.weight * self.stat(values) if self.weight else np.zeros_like(values)
 
+    @property
+    def mode(self) -> float:
+        """Most probable value, in `unit`; of a box its middle."""
+        return float(minimize_scalar(lambda value: float(self.stat(np.asarray(value)))).x)
+
+    def above_mode(self, value: ArrayLike) -> FloatArray:
+        """Return the term at values in `unit` above its smallest one, without the constants of its normalisation."""
+        return self(value) - self(self.mode)
+
     def __repr__(self) -> str:
         parts = [f"{name}={value:g}" for name, value in self.numbers().items()]
         parts += [f"unit={self.unit!r}"] if self.unit else []
@@ -203,6 +213,11 @@ class GaussianPrior(Prior):
     def _check(self) -> None:
         _positive(self, "sigma")
 
+    @property
+    def mode(self) -> float:
+        """Most probable value, in `unit`."""
+        return self.mu
+
     def stat(self, value: FloatArray) -> FloatArray:
         """Return ``-2 log p``."""
         return ((value - self.mu) / self.sigma) ** 2 + 2.0 * np.log(self.sigma) + np.log(2.0 * np.pi)
@@ -239,6 +254,11 @@ class GeneralizedGaussianPrior(Prior):
     def _check(self) -> None:
         _positive(self, "sigma", "eta")
 
+    @property
+    def mode(self) -> float:
+        """Most probable value, in `unit`."""
+        return self.mu
+
     def stat(self, value: FloatArray) -> FloatArray:
         """Return ``-2 log p``."""
         scale = np.sqrt(2.0) * self.sigma
@@ -274,6 +294,11 @@ class UniformPrior(Prior):
     def _check(self) -> None:
         _ordered(self)
 
+    @property
+    def mode(self) -> float:
+        """Middle: all values are as probable, in `unit`."""
+        return 0.5 * (self.min + self.max)
+
     def stat(self, value: FloatArray) -> FloatArray:
         """Return ``-2 log p``."""
         inside = (value >= self.min) & (value <= self.max)
@@ -308,6 +333,11 @@ class LogUniformPrior(Prior):
     def _check(self) -> None:
         _positive(self, "min", "max")
         _ordered(self)
+
+    @property
+    def mode(self) -> float:
+        """Most probable value, in `unit`."""
+        return self.min
 
     def stat(self, value: FloatArray) -> FloatArray:
         """Return ``-2 log p``."""
@@ -345,6 +375,11 @@ class LogNormalPrior(Prior):
 
     def _scaled(self, factor: float) -> dict[str, float]:
         return {"mu": self.mu + float(np.log(factor))}
+
+    @property
+    def mode(self) -> float:
+        """Most probable value, in `unit`."""
+        return float(np.exp(self.mu - self.sigma**2))
 
     def stat(self, value: FloatArray) -> FloatArray:
         """Return ``-2 log p``."""

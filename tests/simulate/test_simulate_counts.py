@@ -28,7 +28,7 @@ def point(lon=30.1, lat=0.1, **kwargs):
     return source(spatial=xg.PointSpatialModel(lon_0=lon, lat_0=lat), **kwargs)
 
 
-def sky_cube(width=("1.6 deg", "1.2 deg"), n_energy=2, background=1.0, obs=None):
+def sky_cube(width=("1.6 deg", "1.2 deg"), n_energy=2, background=1.0, obs=None, level=3e12):
     """A map with an ideal energy resolution, a Gaussian PSF of 0.08 deg and an exposure that falls along y."""
     axes = {
         "energy": xg.energy_axis("1 TeV", "10 TeV", nbin=n_energy),
@@ -37,7 +37,7 @@ def sky_cube(width=("1.6 deg", "1.2 deg"), n_energy=2, background=1.0, obs=None)
     grid = xg.sky_grid(CENTER, width, "0.05 deg", irf_binsize="0.4 deg", **axes)
     cube = grid.copy()
     n_true, (ny, nx) = grid.sizes["energy_true"], (grid.sizes["y"], grid.sizes["x"])
-    exposure = 3e12 * np.linspace(1.2, 0.8, ny)[:, None] * np.ones((n_true, ny, nx))
+    exposure = level * np.linspace(1.2, 0.8, ny)[:, None] * np.ones((n_true, ny, nx))
     cube["exposure"] = ("energy_true", "y", "x"), exposure, {"units": "cm2 s"}
     edges = np.append(grid.rad_min.values, grid.rad_max.values[-1])
     psf = np.exp(-0.5 * (grid.rad.values / 0.08) ** 2)
@@ -231,7 +231,7 @@ def test_fits_of_simulated_cubes_recover_the_truth():
             xg.FoVBackgroundModel(name="bkg"),
         ]
     )  # fmt: skip
-    cube, pulls = sky_cube(), []
+    cube, pulls = sky_cube(level=3e13), []
     for seed in range(25):
         result = simulate_counts(cube, truth, seed=seed).gamma.fit(truth)
         assert result.success

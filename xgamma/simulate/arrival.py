@@ -64,9 +64,7 @@ def arrival_of(
     _check(model, model.evaluate(edges, *model.values))
     mean = model.norm(start, stop)
     if not 0 <= mean < np.inf:
-        msg = (
-            f"the mean of {type(model).__name__} over the good time intervals is {mean}: it must be finite and not < 0"
-        )
+        msg = f"the mean of {type(model).__name__} over the good time intervals is {mean}, not finite or negative"
         raise ValueError(msg)
     return _Varying(model, start, stop, mean)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +23,7 @@ __all__ = ["asimov_counts", "simulate_counts"]
 
 FloatArray = NDArray[np.float64]
 CubeOrTree = TypeVar("CubeOrTree", xr.Dataset, xr.DataTree)
-#: Counts from their expectation; the second argument is a name for the random numbers.
+#: Draws counts around their expectation; the second argument is a name for the random numbers.
 Draw = Callable[[xr.Variable, str], xr.Variable]
 LABELS = {"counts": "Counts", "counts_off": "Off counts"}
 
@@ -89,7 +90,7 @@ def simulate_counts(
     >>> cube["counts"] = "energy", [0.0, 0.0]
     >>> cube["background"] = "energy", [1e6, 0.0]
     >>> simulate_counts(cube, seed=1).counts.values
-    array([999639.,      0.])
+    array([999504.,      0.])
     """
     philox_key(seed)
 
@@ -138,10 +139,10 @@ def asimov_counts(
     >>> asimov_counts(cube).counts.values
     array([2.5])
     """
-    return _filled(cube, as_models(models), lambda mean, what: mean, background, name)
+    return _filled(cube, as_models(models), None, background, name)
 
 
-def _filled(cube: Any, models: Models, draw: Draw, background: xr.DataArray | None, name: str | None) -> Any:
+def _filled(cube: Any, models: Models, draw: Draw | None, background: xr.DataArray | None, name: str | None) -> Any:
     if isinstance(cube, xr.DataTree):
         if background is not None or name is not None:
             what = "background" if background is not None else "name"
@@ -151,14 +152,20 @@ def _filled(cube: Any, models: Models, draw: Draw, background: xr.DataArray | No
         groups = {node.path.strip("/") or UNNAMED: node for node in result.subtree}
         for path, part in named_cubes(cube).items():
             _check(path, part)
-            own = _own(path, part, models)
-            groups[path].dataset = _filled_cube(path, part, own, lambda m, what, p=path: draw(m, f"{p}/{what}"))  # type: ignore[misc]
+            mine = _own(path, part, models)
+            groups[path].dataset = _filled_cube(
+                path, part, mine, None if draw is None else partial(_draw_group, draw, path)
+            )
         return result
     if not isinstance(cube, xr.Dataset):
         msg = f"counts are drawn for a cube (xarray.Dataset) or a DataTree of cubes, not {type(cube).__name__}"
         raise TypeError(msg)
     own = str(cube.attrs.get("name", UNNAMED)) if name is None else name
     return _filled_cube(own, cube, models, draw, background)
+
+
+def _draw_group(draw: Draw, path: str, mean: xr.Variable, what: str) -> xr.Variable:
+    return draw(mean, f"{path}/{what}")
 
 
 def _own(name: str, cube: xr.Dataset, models: Models) -> Models:
@@ -177,7 +184,7 @@ def _check(name: str, cube: xr.Dataset) -> None:
 
 
 def _filled_cube(
-    name: str, cube: xr.Dataset, models: Models, draw: Draw, background: xr.DataArray | None = None
+    name: str, cube: xr.Dataset, models: Models, draw: Draw | None, background: xr.DataArray | None = None
 ) -> xr.Dataset:
     _check(name, cube)
     if background is not None and "counts_off" not in cube:
@@ -218,7 +225,7 @@ def _on_off(name: str, cube: xr.Dataset, background: xr.DataArray | None) -> tup
     return expected, (expected / alpha.where(usable, 1.0)).where(usable, 0.0)
 
 
-def _drawn(mean: xr.Variable, cube: xr.Dataset, what: str, name: str, draw: Draw) -> xr.Variable:
+def _drawn(mean: xr.Variable, cube: xr.Dataset, what: str, name: str, draw: Draw | None) -> xr.Variable:
     like = cube[what]
     whole = mean.set_dims(dict(zip(like.dims, like.shape, strict=True))).transpose(*like.dims)
     if like.chunks is not None and whole.chunks is not None:
@@ -229,7 +236,7 @@ def _drawn(mean: xr.Variable, cube: xr.Dataset, what: str, name: str, draw: Draw
     checked: xr.Variable = xr.apply_ufunc(
         _checked, whole, mask, kwargs={"where": f"{what} of {name!r}"}, dask="parallelized", output_dtypes=[float]
     )
-    result = draw(checked, what)
+    result = checked if draw is None else draw(checked, what)
     result.attrs = canonical_attrs("", str(like.attrs.get("long_name", LABELS[what])))
     return result
 

@@ -1,4 +1,4 @@
-"""Drawing directions from spatial models: in closed form, on rings around a centre, or on cells of the field of view."""
+"""Drawing directions from spatial models: in closed form, on rings around a centre, or on cells of the sky."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def directions_of(model: SpatialModel, field: FieldOfView, energies: tuple[float
 
     Examples
     --------
-    >>> field = FieldOfView(to_vectors(np.array(0.0), np.array(0.0)), 2.0)
+    >>> field = FieldOfView(np.array([1.0, 0.0, 0.0]), 2.0)
     >>> found = directions_of(PointSpatialModel(lon_0="1 deg", lat_0="0 deg"), field, (0.1, 100.0))
     >>> found.sample(np.ones(1), np.random.default_rng(0)).round(4)
     array([[0.9998, 0.0175, 0.    ]])
@@ -178,7 +178,7 @@ class _Rings:
         direction = np.arctan2(self.ratio * np.sin(turn), np.cos(turn))
         size = self.reach * _radius(self.ratio, direction)
         low, high = (np.sin(0.5 * np.deg2rad(self.edges[ring + k] * size)) ** 2 for k in (0, 1))
-        half = np.sqrt(low + rest * (high - low))
+        half = np.sqrt(np.asarray(low + rest * (high - low), float))
         return np.rad2deg(2.0 * np.arcsin(np.minimum(half, 1.0))), direction + self.angle
 
 

@@ -76,7 +76,7 @@ def check_models(models: Models) -> None:
             raise ValueError(msg)
         product = {model.spectral.unit, model.spatial.unit}
         if model.spectral.is_norm == (model.spatial.unit == "sr-1"):
-            msg = f"spectrum and spatial model of {model.name!r} have the units {sorted(product)}: their product is no flux"
+            msg = f"spectrum and shape of {model.name!r} have the units {sorted(product)}: their product is no flux"
             raise ValueError(msg)
         wrong = [
             n for p in (model.spectral, model.spatial) for n, v in p.canonical_values().items() if not np.isfinite(v)
@@ -132,7 +132,7 @@ class Emission:
 
 
 def emission_of(
-    model: SkyModel, field: FieldOfView, intervals: tuple[FloatArray, FloatArray], energies: tuple[float, float]
+    model: SkyModel, field: FieldOfView | None, intervals: tuple[FloatArray, FloatArray], energies: tuple[float, float]
 ) -> Emission:
     """Prepare a source for one run.
 
@@ -141,7 +141,7 @@ def emission_of(
     model
         Source with a spatial model, which `check_models` has seen.
     field
-        What the run sees.
+        What the run sees; None for a source that does not belong to it.
     intervals
         Starts and stops of the good time intervals in seconds since J2000.0 (TT).
     energies
@@ -154,7 +154,7 @@ def emission_of(
     """
     assert model.spatial is not None
     try:
-        directions = directions_of(model.spatial, field, energies)
+        directions = None if field is None else directions_of(model.spatial, field, energies)
         arrival = arrival_of(model.temporal, *intervals, energies)
     except ValueError as error:
         msg = f"source {model.name!r}: {error}"
@@ -180,8 +180,10 @@ def refined(function: Callable[[FloatArray], FloatArray], nodes: FloatArray) -> 
     Examples
     --------
     >>> nodes = np.geomspace(0.1, 10, 11)
-    >>> refined(lambda e: e**-2.0, nodes).size, refined(lambda e: np.exp(-(((e - 1) / 0.01) ** 2)), nodes).size > 50
-    (11, True)
+    >>> refined(lambda energy: energy**-2.0, nodes).size
+    11
+    >>> refined(lambda energy: np.exp(-0.5 * ((energy - 1) / 0.1) ** 2), nodes).size > 50
+    True
     """
     for _ in range(ROUNDS):
         middle = np.sqrt(nodes[1:] * nodes[:-1])

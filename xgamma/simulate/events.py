@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,28 +11,20 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xgamma.coords.units import canonical_attrs
-from xgamma.dl3.observation import Observation
-from xgamma.dl3.pointing import Pointing
 from xgamma.dl3.times import J2000_HEADER
 from xgamma.kernels.interp import log_log_integral
-from xgamma.kernels.sphere import from_vectors, rotate, separation
-from xgamma.models.background_model import FoVBackgroundModel
-from xgamma.models.sky_model import Model, SkyModel
-from xgamma.models.spatial_geometry import frame_rotation
+from xgamma.kernels.sphere import from_vectors, separation
+from xgamma.simulate.background_events import draw_background
 from xgamma.simulate.directions import Directions
-from xgamma.simulate.emission import Emission, refined, split_models
-from xgamma.simulate.response import NAMES, Responses, warn_lost
-from xgamma.simulate.run import Run, make_run, moving_vectors, pointing_vectors, random_streams
-from xgamma.simulate.sampling import move_on_sphere, pick, power_law_between, sample_intervals, vectors_from_fov
+from xgamma.simulate.emission import Emission, refined
+from xgamma.simulate.observed import run_of
+from xgamma.simulate.response import Responses, warn_lost
+from xgamma.simulate.run import Run, pointing_vectors, random_streams
+from xgamma.simulate.sampling import move_on_sphere, pick, power_law_between
 
 __all__ = ["simulate_events"]
 
 FloatArray = NDArray[np.float64]
-
-#: Times of a run at which the largest factor on its background is looked for, and the margin on it.
-SOME_TIMES, BOUND_MARGIN = 8, 1.1
-#: Cards of a real run that its simulation keeps.
-KEPT = ("OBJECT", "RA_OBJ", "DEC_OBJ", "TELESCOP", "INSTRUME", "TELLIST", "N_TELS")
 
 
 def simulate_events(
@@ -118,9 +110,9 @@ def simulate_events(
     The background is drawn from the model per ontime, times the norm, tilt and spatial factor of models for it;
     sources from flux times effective area per livetime, so that the number of events is that of ``npred``.
     Positions are moved by the point spread function, energies by the energy dispersion, all at the true energy and
-    the offset of the true direction, where ``apply_irf`` does not switch them off. Times follow the temporal model in the
-    good time intervals. Number and values of events come from random streams of their own for the background and for
-    each source (`numpy.random.SeedSequence`), so that adding a source leaves the others as they are.
+    the offset of the true direction, where ``apply_irf`` does not switch them off. Times follow the temporal model in
+    the good time intervals. Number and values of events come from random streams of their own for the background and
+    for each source (`numpy.random.SeedSequence`), so that adding a source leaves the others as they are.
 
     Examples
     --------
@@ -135,75 +127,14 @@ def simulate_events(
     >>> bool((events.mc_id == 1).sum() > 100)
     True
     """
-    given = {"gti": gti, "deadtime_fraction": deadtime_fraction, "obs_id": obs_id, "irfs": irfs, "header": header or {}}
-    if isinstance(observation, Observation):
-        given, observation = of_observation(observation, given, background), given_pointing(observation)
-    elif irfs is None:
-        msg = "a pointing has no responses: give irfs={'aeff': ..., 'psf': ..., 'edisp': ..., 'bkg': ...}"
-        raise ValueError(msg)
-    label = 1 if given["obs_id"] is None else given["obs_id"]
-    sources, factors = split_models(models)
-    sources, factors = models_of_run(sources, factors, label, name)
-    run = make_run(
-        observation, given["irfs"], sources, ontime, start, given["gti"], given["deadtime_fraction"] or 0.0,
-        energy_range, background, factors,
-    )  # fmt: skip
-    unseen = [e.name for e in run.emissions if e.directions is None]
+    run, label, cards = run_of(
+        observation, models, irfs, ontime, start, gti, deadtime_fraction, energy_range, obs_id, background, name
+    )
+    unseen = [e.name for e in run.emissions if e.directions is None and e.name not in run.absent]
     if unseen:
         msg = f"{unseen} lie outside the field of view ({run.responses.offset_max:g} deg): no events come from there"
         warnings.warn(msg, UserWarning, stacklevel=2)
-    return draw_events(run, seed, label, truth=truth, header=given["header"])
-
-
-def models_of_run(
-    sources: tuple[SkyModel, ...], factors: tuple[FoVBackgroundModel, ...], obs_id: Any, name: str | None
-) -> tuple[tuple[SkyModel, ...], tuple[FoVBackgroundModel, ...]]:
-    """Return the models that belong to a run, by its label or the name of the dataset that it stands for.
-
-    Raises
-    ------
-    ValueError
-        If one belongs to other datasets and no name was given.
-    """
-    names = {str(obs_id)} | ({name} if name is not None else set())
-
-    def belongs(model: Model) -> bool:
-        return model.datasets_names is None or bool(names & set(model.datasets_names))
-
-    others = [m for m in (*sources, *factors) if not belongs(m)]
-    if others and name is None:
-        msg = (
-            f"model {others[0].name!r} belongs to the datasets {others[0].datasets_names}, not to run {obs_id!r}; give "
-            "name=, the dataset that the run stands for"
-        )
-        raise ValueError(msg)
-    return tuple(m for m in sources if belongs(m)), tuple(m for m in factors if belongs(m))
-
-
-def given_pointing(observation: Observation) -> Any:
-    """Return the pointing of an observation."""
-    return observation.pointing
-
-
-def of_observation(observation: Observation, given: Mapping[str, Any], background: bool) -> dict[str, Any]:
-    """Return what was given of a run, completed by an observation."""
-    with observation.open() as files:
-        irfs = given["irfs"]
-        if not isinstance(irfs, Responses):
-            known = {} if irfs is None else dict(irfs)
-            wanted = [n for n in NAMES if n not in known and n in observation.available and (background or n != "bkg")]
-            irfs = {n: files.irf(n) for n in wanted} | known
-        cards = (
-            {k: v for k, v in files.header("events").items() if k in KEPT} if "events" in observation.available else {}
-        )
-        dead = given["deadtime_fraction"]
-        return {
-            "gti": files.gti() if given["gti"] is None else given["gti"],
-            "deadtime_fraction": files.deadtime_fraction() if dead is None else dead,
-            "obs_id": observation.obs_id if given["obs_id"] is None else given["obs_id"],
-            "irfs": irfs,
-            "header": {**cards, **given["header"]},
-        }
+    return draw_events(run, seed, label, truth=truth, header={**cards, **(header or {})})
 
 
 def draw_events(
@@ -211,91 +142,12 @@ def draw_events(
 ) -> xr.Dataset:
     """Draw the events of a run that was checked; see `simulate_events`."""
     streams = random_streams(seed, obs_id, 1 + len(run.sources))
-    parts = [_background_events(run, streams[0])]
+    parts = [_columns(*draw_background(run, streams[0]), 0)]
     parts += [_source_events(run, i, streams[1 + i]) for i in range(len(run.sources))]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.argsort(columns["time"], kind="stable")
     columns = {"event_id": np.arange(1, len(order) + 1), **{n: v[order] for n, v in columns.items()}}
     return _label(columns, run, obs_id, truth, header or {})
-
-
-def field_axes(run: Run, time: FloatArray, alignment: str) -> FloatArray:
-    """Unit vectors of the pointing, of growing longitude and latitude, shape (3, 3) or (n, 3, 3)."""
-    center = pointing_vectors(run, time)
-    up = np.array([0.0, 0.0, 1.0]) if alignment != "ALTAZ" else _zenith(run, time)
-    east = np.cross(up, center) if alignment != "ALTAZ" else np.cross(center, up)
-    length = np.linalg.norm(east, axis=-1, keepdims=True)
-    # at the pole right ascension gives the direction, as in any spherical frame
-    fallback = np.array([-np.sin(np.deg2rad(run.pointing.ra)), np.cos(np.deg2rad(run.pointing.ra)), 0.0])
-    east = np.where(length > 1e-12, east / np.where(length > 1e-12, length, 1.0), fallback)
-    north = np.cross(center, east) if alignment != "ALTAZ" else np.cross(east, center)
-    return np.stack(np.broadcast_arrays(center, east, north), axis=-2)
-
-
-def _zenith(run: Run, time: FloatArray) -> FloatArray:
-    """Direction of the zenith on the sky (ICRS) at the time of each event, shape (n, 3)."""
-    location = run.pointing.location
-    if location is None:
-        msg = "the background is aligned with altitude and azimuth: give a Pointing with the location of the telescopes"
-        raise ValueError(msg)
-    return moving_vectors(run, Pointing("drift", alt=90.0, az=0.0, location=location), time)
-
-
-def _background_events(run: Run, rng: np.random.Generator) -> dict[str, FloatArray]:
-    sampler = run.background
-    shapes = [m for m in run.factors if m.spatial is not None]
-    bound = factor_bound(run, shapes) if shapes else 1.0
-    number = 0 if sampler is None else int(rng.poisson(sampler.total * bound * run.ontime))
-    time = sample_intervals(*run.intervals, rng.random(number))
-    if sampler is None or number == 0:
-        return _columns(time[:0], np.empty((0, 3)), np.empty(0), 0)
-    energy, lon, lat = sampler.sample(number, rng)
-    vectors = vectors_from_fov(lon, lat, field_axes(run, time, sampler.alignment))
-    if shapes:
-        keep = rng.random(number) * bound < sky_factor(shapes, vectors)
-        time, vectors, energy = time[keep], vectors[keep], energy[keep]
-    return _columns(time, vectors, energy, 0)
-
-
-def sky_factor(models: Sequence[FoVBackgroundModel], vectors: FloatArray) -> FloatArray:
-    """Return the product of the spatial factors of background models at ICRS unit vectors, shape (n,)."""
-    result = np.ones(len(vectors))
-    for model in models:
-        spatial = model.spatial
-        assert spatial is not None
-        if spatial.is_energy_dependent:
-            msg = f"the spatial part of background model {model.name!r} changes with energy: a factor on the sky cannot"
-            raise ValueError(msg)
-        place = from_vectors(rotate(vectors, frame_rotation(spatial.frame)))
-        factor = np.nan_to_num(spatial.evaluate(*place, *spatial.values))
-        if (factor < 0).any():
-            msg = f"background model {model.name!r} is negative in the field of view: rates of events cannot be"
-            raise ValueError(msg)
-        result *= factor
-    return result
-
-
-def factor_bound(run: Run, models: Sequence[FoVBackgroundModel]) -> float:
-    """Return a number that the product of spatial factors stays below all over the field of view."""
-    lon, lat, _ = background_cells(run)
-    times = sample_intervals(*run.intervals, (np.arange(SOME_TIMES) + 0.5) / SOME_TIMES)
-    largest = 0.0
-    for time in times:
-        axes = field_axes(run, np.array([time]), _alignment(run))
-        vectors = vectors_from_fov(lon, lat, axes if axes.ndim == 2 else axes[0])
-        largest = max(largest, float(sky_factor(models, vectors).max(initial=0.0)))
-    # between the middles of cells, and in the corners, it may be larger
-    return BOUND_MARGIN * largest
-
-
-def background_cells(run: Run) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return places in the field of view in deg, and the background that they stand for in s-1."""
-    sampler = run.background
-    return (np.zeros(0), np.zeros(0), np.zeros(0)) if sampler is None else sampler.cells()
-
-
-def _alignment(run: Run) -> str:
-    return "RADEC" if run.background is None else run.background.alignment
 
 
 def _columns(

@@ -9,20 +9,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xgamma.dl3.observation import Observation
 from xgamma.irf.aeff import evaluate_aeff
 from xgamma.kernels.sphere import separation, to_vectors
-from xgamma.simulate.emission import Emission, refined, split_models
-from xgamma.simulate.events import (
-    background_cells,
-    field_axes,
-    given_pointing,
-    models_of_run,
-    of_observation,
-    sky_factor,
-)
+from xgamma.simulate.background_events import background_cells, field_axes, sky_factor
+from xgamma.simulate.emission import Emission, refined
+from xgamma.simulate.observed import run_of
 from xgamma.simulate.response import Responses
-from xgamma.simulate.run import Run, make_run, time_nodes
+from xgamma.simulate.run import Run, time_nodes
 from xgamma.simulate.sampling import sample_intervals, vectors_from_fov
 
 __all__ = ["expected_counts", "expected_of_run"]
@@ -68,15 +61,9 @@ def expected_counts(
     >>> 100 < counts["crab"] < 1000
     True
     """
-    given = {"gti": gti, "deadtime_fraction": deadtime_fraction, "obs_id": obs_id, "irfs": irfs, "header": {}}
-    if isinstance(observation, Observation):
-        given, observation = of_observation(observation, given, background), given_pointing(observation)
-    label = 1 if given["obs_id"] is None else given["obs_id"]
-    sources, factors = models_of_run(*split_models(models), label, name)
-    run = make_run(
-        observation, given["irfs"], sources, ontime, start, given["gti"], given["deadtime_fraction"] or 0.0,
-        energy_range, background, factors,
-    )  # fmt: skip
+    run, _, _ = run_of(
+        observation, models, irfs, ontime, start, gti, deadtime_fraction, energy_range, obs_id, background, name
+    )
     return expected_of_run(run)
 
 
@@ -134,6 +121,7 @@ def _rate(run: Run, emission: Emission) -> float:
 
 
 def _finer_area(responses: Responses, energy: FloatArray, offset: FloatArray, edisp: bool) -> FloatArray:
+    assert responses.aeff is not None
     area = evaluate_aeff(responses.aeff, energy, offset)
     low, high = responses.energy_range
     if not edisp:

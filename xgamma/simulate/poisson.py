@@ -38,7 +38,8 @@ def philox_key(seed: int, *names: str) -> NDArray[np.uint64]:
         msg = f"seed={seed!r} must be a whole number of at least 0"
         raise ValueError(msg)
     spawn = tuple(crc32(name.encode()) for name in names)
-    return np.random.SeedSequence(int(seed), spawn_key=spawn).generate_state(2, np.uint64)
+    words = np.random.SeedSequence(int(seed), spawn_key=spawn).generate_state(2, np.uint64)
+    return np.asarray(words, np.uint64)
 
 
 def uniform_at(key: NDArray[np.uint64], shape: Sequence[int], start: Sequence[int], stop: Sequence[int]) -> FloatArray:
@@ -141,7 +142,7 @@ def _from_zero(u: FloatArray, mu: FloatArray) -> FloatArray:
         # beyond all digits of the sum nothing is added any more
         more = (u >= below + term) & (below + term > below)
         below += term
-        left, u, mu, term, below = (v[more] for v in (left, u, mu, term, below))
+        left, u, mu, term, below = left[more], u[more], mu[more], term[more], below[more]
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from zlib import crc32
 
@@ -54,6 +54,8 @@ class Run:
         Part of the time in which no event is taken.
     factors
         Models that scale the background.
+    absent
+        Names of sources that keep their number, but give no events here.
     """
 
     pointing: Pointing
@@ -62,6 +64,7 @@ class Run:
     sources: tuple[SkyModel, ...]
     deadtime_fraction: float
     factors: tuple[FoVBackgroundModel, ...] = ()
+    absent: frozenset[str] = frozenset()
 
     @property
     def intervals(self) -> tuple[FloatArray, FloatArray]:
@@ -91,23 +94,31 @@ class Run:
     @cached_property
     def emissions(self) -> tuple[Emission, ...]:
         """Sources as this run sees them."""
+        if not self.sources:
+            return ()
         energy = self.responses.energy_nodes
+        ends = float(energy[0]), float(energy[-1])
         return tuple(
-            emission_of(m, self.field, self.intervals, (float(energy[0]), float(energy[-1]))) for m in self.sources
+            emission_of(m, None if m.name in self.absent else self.field, self.intervals, ends) for m in self.sources
         )
 
     @cached_property
     def background(self) -> BackgroundSampler | None:
         """Sampler of the background with all factors on its spectrum."""
         sampler = self.responses.background
-        for model in self.factors if sampler is not None else ():
-            spectral = model.spectral
+        if sampler is None:
+            return None
+        for model in self.factors:
             try:
-                sampler = sampler.scaled(lambda energy, s=spectral: s.evaluate(energy, *s.values))
+                sampler = sampler.scaled(partial(_factor, model))
             except ValueError as error:
                 msg = f"background model {model.name!r}: {error}"
                 raise ValueError(msg) from error
         return sampler
+
+
+def _factor(model: FoVBackgroundModel, energy: FloatArray) -> FloatArray:
+    return np.asarray(model.spectral.evaluate(energy, *model.spectral.values), float)
 
 
 def make_run(
@@ -121,6 +132,7 @@ def make_run(
     energy_range: Any,
     background: bool,
     factors: Sequence[FoVBackgroundModel] = (),
+    absent: frozenset[str] = frozenset(),
 ) -> Run:
     """Check the arguments of a simulation."""
     if not isinstance(pointing, Pointing):
@@ -150,7 +162,7 @@ def make_run(
     if sources and responses.aeff is None:
         msg = "the responses have no effective area ('aeff'), without which a source gives no events"
         raise ValueError(msg)
-    return Run(pointing, gti, responses, tuple(sources), float(deadtime_fraction), tuple(factors))
+    return Run(pointing, gti, responses, tuple(sources), float(deadtime_fraction), tuple(factors), absent)
 
 
 def random_streams(seed: int, obs_id: int | str, number: int) -> list[np.random.Generator]:

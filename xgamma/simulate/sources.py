@@ -1,4 +1,4 @@
-"""Short descriptions of sources on the sky of a simulation: a name, a position, a spectrum and a shape make a sky model."""
+"""Short descriptions of sources: a name, a position, a spectrum and a shape make a sky model."""
 
 from __future__ import annotations
 

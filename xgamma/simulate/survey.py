@@ -181,7 +181,7 @@ def simulate_survey(
         (draft / "data").mkdir()
         task = make_task(draft, irfs, given, limits, seed, schedule, compress)
         truth = _simulate(task, runs)
-        _warn_unseen(truth)
+        warn_unseen(truth)
         classes = {name: str(irfs[name].attrs["hduclass"]).lower() for name, _ in task.responses}
         shared = [HduLocation(name, classes[name], *place) for name, place in task.responses]
         telescope = str(irfs["bkg"].attrs.get("telescop", "SIMULATED"))
@@ -190,7 +190,7 @@ def simulate_survey(
         described = [s for s in given if not isinstance(s, FoVBackgroundModel)]
         write_truth(draft, truth, described, factors, seed, schedule, limits)
         draft.chmod(0o755)
-        _move_into_place(draft, target, overwrite)
+        move_into_place(draft, target, overwrite)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return truth
@@ -208,7 +208,8 @@ def check_target(target: Path, overwrite: bool) -> None:
         raise FileExistsError(msg)
 
 
-def _move_into_place(draft: Path, target: Path, overwrite: bool) -> None:
+def move_into_place(draft: Path, target: Path, overwrite: bool) -> None:
+    """Give a finished folder its name."""
     check_target(target, overwrite)
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
@@ -278,13 +279,15 @@ def make_task(
 
 
 @lru_cache(maxsize=4)
-def _load(files: tuple[tuple[str, tuple[str, str]], ...], energy_range: tuple[float, float]) -> Responses:
+def load_responses(
+    files: tuple[tuple[str, tuple[str, str]], ...], energy_range: tuple[float, float], background: bool = True
+) -> Responses:
     """Read and prepare responses, once per process."""
     irfs: dict[str, Any] = {"aeff": None, "psf": None, "edisp": None, "bkg": None}
     for name, (file, hdu) in files:
         with open_fits(file) as hdus:
             irfs[name] = read_irf(hdus[hdu])
-    return prepare_responses(irfs, energy_range)
+    return prepare_responses(irfs, energy_range, background=background)
 
 
 def _simulate(task: Task, runs: list[PlannedRun]) -> xr.Dataset:
@@ -308,7 +311,7 @@ def simulate_batch(task: Task, runs: Sequence[PlannedRun]) -> np.ndarray:
 
 def simulate_run(task: Task, run: PlannedRun) -> np.ndarray:
     """Simulate and write one run; return simulated and expected counts, shape (2, components)."""
-    responses = _load(task.responses, task.energy_range)
+    responses = load_responses(task.responses, task.energy_range)
     gti = gti_table([run.start], [run.start + run.ontime])
     full = make_run(
         run.pointing, responses, task.sources, None, None, gti, task.deadtime_fraction, None, True, task.factors
@@ -343,7 +346,8 @@ def _run_bytes(events: xr.Dataset, gti: xr.Dataset, header: Mapping[str, Any]) -
     return buffer.getvalue()
 
 
-def _warn_unseen(truth: xr.Dataset) -> None:
+def warn_unseen(truth: xr.Dataset) -> None:
+    """Say which sources no run sees."""
     total = truth["expected"].sum("obs")
     unseen = [str(c) for c in truth["component"].values if float(total.sel(component=c)) == 0]
     if unseen:

@@ -168,6 +168,20 @@ def write_truth(
     schedule: Schedule,
     energy_range: tuple[float, float],
 ) -> None:
+    """Write ``truth.yaml`` and ``truth.ecsv`` of a survey."""
+    plan = {name: _plain(getattr(schedule, name)) for name in Schedule.__dataclass_fields__}
+    about = {"seed": int(seed), "runs": truth.sizes["obs"], "schedule": plan}
+    write_components(folder, truth, sources, factors, about, energy_range)
+
+
+def write_components(
+    folder: Path,
+    truth: xr.Dataset,
+    sources: Sequence[Source | Model],
+    factors: Sequence[Model],
+    about: Mapping[str, Any],
+    energy_range: tuple[float, float],
+) -> None:
     """Write ``truth.yaml`` (sources and sums) and ``truth.ecsv`` (a row per run)."""
     total = truth[["expected", "simulated"]].sum("obs")
 
@@ -178,9 +192,7 @@ def write_truth(
     described = [described_source(source) for source in sources]
     content = {
         "creator": f"xgamma {_version()}",
-        "seed": int(seed),
-        "runs": truth.sizes["obs"],
-        "schedule": {name: _plain(getattr(schedule, name)) for name in Schedule.__dataclass_fields__},
+        **about,
         "energy_range": [f"{v:.12g} TeV" for v in energy_range],
         "background": {"mc_id": 0, **counts("background"), **described_factors(factors)},
         "sources": [{**values, "mc_id": i, **counts(values["name"])} for i, values in enumerate(described, start=1)],

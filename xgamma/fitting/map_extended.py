@@ -48,13 +48,14 @@ class _Window:
     center: FloatArray | None
     radius: float
     convolution: Convolution | None
-    #: Exposure and its rise on the pixels that lie on the map, shape (energy_true, rows, columns); None for none.
+    #: Exposure on the pixels that lie on the map, shape (energy_true, rows, columns); None for none. Its rise is times
+    #: half of the variance of the point spread function.
     exposure: Exposure | None
     #: Part of each flux in each measured bin, shape (k, energy).
     matrix: FloatArray
     #: Pixels of the window (in units of the map) that lie on the map: positions in the window, and bins.
     rows: slice
-    columns: IntArray
+    columns: slice | IntArray
     inside: NDArray[np.bool_]
     bins: IntArray
 
@@ -116,11 +117,15 @@ class ExtendedContribution(FoldedSource):
         exposure = None
         if response.exposure is not None:
             exposure = response.exposure_around(rows_of[:, None], columns_of)
+            if convolution is not None:
+                # what a difference over two pixels is multiplied by
+                for along, variance in zip(exposure[1:], convolution.variance, strict=True):
+                    along *= (0.5 * variance / factor**2).astype(np.float32)[:, None, None]
         inside, bins = self.kept.select(rows_of[:, None], columns_of)
         matrix = self.folding.matrix(response.edisp, vector, len(self.kept.index))
         return _Window(
             SkyPixels(fine), factor, None if whole else center, radius, convolution, exposure, matrix,
-            rows, columns, inside, bins
+            rows, _as_slice(columns), inside, bins
         )  # fmt: skip
 
     # ------------------------------------------------------------------ predictions
@@ -163,16 +168,13 @@ class ExtendedContribution(FoldedSource):
         if window.exposure is None:
             return plane[at]
         result = window.exposure.values[k] * plane[at]
-        for axis, rise, variance in self._slopes(window, k):
-            result += variance * rise * _difference(plane, axis)[at]
+        if window.convolution is not None:
+            padded = np.pad(plane, 1)
+            for axis, along in enumerate(window.exposure[1:]):
+                rise = _differences(padded, axis, *at)
+                rise *= along[k]
+                result += rise
         return result
-
-    def _slopes(self, window: _Window, k: int) -> list[tuple[int, FloatArray, float]]:
-        if window.convolution is None or window.exposure is None:
-            return []
-        scale = 1.0 / window.factor**2
-        variance_y, variance_x = (v[k] * scale for v in window.convolution.variance)
-        return [(0, window.exposure.along_y[k], variance_y), (1, window.exposure.along_x[k], variance_x)]
 
     def _fold(self, shape: tuple[float, ...], key: tuple[Any, ...]) -> tuple[IntArray, FloatArray]:
         """Bins, and counts in them for a flux of scale 1."""
@@ -244,24 +246,32 @@ class ExtendedContribution(FoldedSource):
         at = window.rows, window.columns
         result = np.zeros(shape)
         result[at] = slope if window.exposure is None else window.exposure.values[k] * slope
-        for axis, rise, variance in self._slopes(window, k):
-            part = np.zeros(shape)
-            part[at] = variance * rise * slope
-            result -= _difference(part, axis)  # the transpose of a difference over both sides is its negative
+        if window.exposure is not None and window.convolution is not None:
+            for axis, along in enumerate(window.exposure[1:]):
+                part = np.zeros((shape[0] + 2, shape[1] + 2))
+                part[_moved(at[0], 1), _moved(at[1], 1)] = along[k] * slope
+                # the transpose of a difference over both sides is its negative
+                result -= _differences(part, axis, slice(0, shape[0]), slice(0, shape[1]))
         return result
 
 
-def _difference(plane: FloatArray, axis: int) -> FloatArray:
-    """Rise from pixel to pixel along an axis, from the neighbours on both sides; zeros lie outside."""
-    result = np.zeros_like(plane)
-    if axis == 0:
-        result[:-1] += plane[1:]
-        result[1:] -= plane[:-1]
-    else:
-        result[:, :-1] += plane[:, 1:]
-        result[:, 1:] -= plane[:, :-1]
-    result *= 0.5
-    return result
+def _differences(padded: FloatArray, axis: int, rows: slice, columns: slice | IntArray) -> FloatArray:
+    """Differences between the neighbours on both sides along an axis, of a plane with one more pixel on all sides."""
+    ends = [
+        padded[_moved(rows, 1 + dy), _moved(columns, 1 + dx)] for dy, dx in (((1, 0), (-1, 0)), ((0, 1), (0, -1)))[axis]
+    ]
+    return np.asarray(ends[0] - ends[1])
+
+
+def _moved(places: slice | IntArray, by: int) -> slice | IntArray:
+    return slice(places.start + by, places.stop + by) if isinstance(places, slice) else places + by
+
+
+def _as_slice(places: IntArray) -> slice | IntArray:
+    """Array positions as a slice where they follow each other: then arrays are not copied."""
+    if places.size and int(places[-1]) - int(places[0]) + 1 == places.size:
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return places
 
 
 def window_sums(cube: FloatArray, factor: int) -> FloatArray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -325,19 +325,28 @@ class MapResponse:
         own = self.exposure_grid
         y, x = rows + (self.grid.y.start - own.y.start), columns + (self.grid.x.start - own.x.start)
         values = _part(self.exposure, y, x)
-        # the rise is needed to few digits
+        # at an edge the other side tells
+        up_y, down_y, up_x, down_x = (
+            np.where(inside, step, -step) if number > 1 else np.zeros_like(place)
+            for place, number in ((y, own.shape[0]), (x, own.shape[1]))
+            for inside, step in ((place + 1 < number, 1), (place > 0, -1))
+        )
+        # plane by plane for blocks: little memory; the rise is needed to few digits
+        parts: list[Any] = list(range(len(values))) if y.ndim == 2 else [slice(None)]
         along_y, along_x = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.float32)
-        for plane, here, out_y, out_x in zip(self.exposure, values, along_y, along_x, strict=True):
-            for out, place, number in ((out_y, y, own.shape[0]), (out_x, x, own.shape[1])):
-                # at an edge the other side tells
-                up, down = np.where(place + 1 < number, 1, -1), np.where(place > 0, 1, -1)
-                if number > 1:
-                    ends = [
-                        (plane[(place + up, x) if out is out_y else (y, place + up)] - here) * up,
-                        (here - plane[(place - down, x) if out is out_y else (y, place - down)]) * down,
-                    ]
-                    out[:] = np.where(np.abs(ends[0]) < np.abs(ends[1]), ends[0], ends[1])
+        for part in parts:
+            plane, here = self.exposure[part], values[part]
+            along_y[part] = _flatter(
+                (plane[..., y + up_y, x] - here) * up_y, (plane[..., y + down_y, x] - here) * down_y
+            )
+            along_x[part] = _flatter(
+                (plane[..., y, x + up_x] - here) * up_x, (plane[..., y, x + down_x] - here) * down_x
+            )
         return Exposure(values, along_y, along_x)
+
+
+def _flatter(one: FloatArray, other: FloatArray) -> FloatArray:
+    return np.where(np.abs(one) < np.abs(other), one, other)
 
 
 def _part(array: FloatArray, y: IntArray, x: IntArray) -> FloatArray:

@@ -6,7 +6,13 @@ import pytest
 from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from regions import CircleAnnulusSkyRegion, CircleSkyRegion, EllipseSkyRegion, RectangleSkyRegion
+from regions import (
+    CircleAnnulusSkyRegion,
+    CircleSkyRegion,
+    EllipseSkyRegion,
+    RectangleAnnulusSkyRegion,
+    RectangleSkyRegion,
+)
 
 import xgamma as xg
 from xgamma.coords.bins import bin_axis
@@ -116,6 +122,21 @@ def test_pixels_are_those_of_the_mask_of_each_region(proj, lat):
         # on the rim a pixel may fall to the other side: the scales are differences over a pixel
         assert (mask_of(grid, windows) != expected).sum() <= 2
         assert expected.sum() > 100
+
+
+@pytest.mark.parametrize(("proj", "lat"), [("CAR", 0.0), ("CAR", -3.5), ("TAN", 60.0)])
+def test_boxes_that_are_square_in_pixels_are_not_turned(proj, lat):
+    cube = xg.sky_grid(galactic(0, lat), ("6 deg", "4 deg"), "0.05 deg", proj=proj)
+    grid = grid_of(cube)
+    boxes = xg.region_boxes(cube, "1 deg")
+    for box, windows in zip(boxes, region_pixels(grid, boxes), strict=True):
+        for mask in (xg.region_mask(cube, box).values, mask_of(grid, windows)):
+            rows, columns = (np.flatnonzero(mask.any(axis=a)) for a in (1, 0))
+            assert (rows.size, columns.size) == (20, 20)
+            assert mask.sum() == 400
+    ring = RectangleAnnulusSkyRegion(boxes[0].center, *(w * boxes[0].width for w in (0.4, 1)), *(
+        h * boxes[0].height for h in (0.4, 1)), boxes[0].angle)  # fmt: skip
+    assert xg.region_mask(cube, ring).values.sum() == 400 - 64
 
 
 @settings(max_examples=25)

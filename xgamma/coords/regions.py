@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import astropy.units as u
 import numpy as np
 import xarray as xr
 from astropy.coordinates import SkyCoord
@@ -18,7 +19,7 @@ from xgamma.coords.sky import SkyGrid, grid_of
 from xgamma.kernels.sphere import separation, to_vectors
 
 if TYPE_CHECKING:
-    from regions import PixelRegion, SkyRegion
+    from regions import PixelRegion, RectangleAnnulusSkyRegion, RectangleSkyRegion, SkyRegion
 
 __all__ = ["as_regions", "from_ds9", "is_one_region", "region_center", "region_mask", "to_ds9"]
 
@@ -275,6 +276,8 @@ def _to_pixel(region: SkyRegion, frame: SkyFrame) -> PixelRegion:
         PixCoord,
         PolygonPixelRegion,
         PolygonSkyRegion,
+        RectangleAnnulusSkyRegion,
+        RectangleSkyRegion,
         TextSkyRegion,
     )
 
@@ -294,6 +297,8 @@ def _to_pixel(region: SkyRegion, frame: SkyFrame) -> PixelRegion:
     if isinstance(region, CircleSkyRegion):
         radius = region.radius.to_value("deg") / _local_scale(frame, float(y[0]), float(x[0]))
         return CirclePixelRegion(PixCoord(float(x[0]), float(y[0])), radius, meta=region.meta)
+    if isinstance(region, (RectangleSkyRegion, RectangleAnnulusSkyRegion)):
+        return _box_to_pixel(region, frame, float(y[0]), float(x[0]))
     if not isinstance(region, PolygonSkyRegion):
         return region.to_pixel(frame.wcs)
     if not finite.all():
@@ -303,6 +308,37 @@ def _to_pixel(region: SkyRegion, frame: SkyFrame) -> PixelRegion:
         # corners on the turn of the first one, or the polygon would span the whole sky
         x = x - frame.period * np.round((x - x[0]) / frame.period)
     return PolygonPixelRegion(PixCoord(x, y), meta=region.meta)
+
+
+def _box_to_pixel(
+    region: RectangleSkyRegion | RectangleAnnulusSkyRegion, frame: SkyFrame, y: float, x: float
+) -> PixelRegion:
+    """Box in pixels, each side turned and scaled as the sky is at its centre.
+
+    Taken here, because the regions package takes the main axes of the mapping, which a box that is square in pixels
+    leaves open: it came out turned by 45 degrees.
+    """
+    from regions import PixCoord, RectangleAnnulusPixelRegion, RectanglePixelRegion, RectangleSkyRegion
+
+    from xgamma.coords.region_shapes import sky_jacobian
+
+    forward = sky_jacobian(SkyGrid(frame, range(1), range(1)), np.array([y]), np.array([x]))[0]
+    # what the regions package calls the angle goes from west to north
+    forward[0] *= -1.0
+    if not (np.isfinite(forward).all() and abs(np.linalg.det(forward)) > 0):
+        return region.to_pixel(frame.wcs)
+    turn = float(region.angle.to_value("rad"))
+    sides = np.linalg.inv(forward) @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    along, across = np.hypot(*sides)
+    center, angle = PixCoord(x, y), np.arctan2(sides[1, 0], sides[0, 0]) * u.rad
+
+    def pixels(name: str) -> float:
+        return float(getattr(region, name).to_value("deg") * (along if name.endswith("width") else across))
+
+    if isinstance(region, RectangleSkyRegion):
+        return RectanglePixelRegion(center, pixels("width"), pixels("height"), angle, meta=region.meta)
+    sizes = (pixels(f"{end}_{side}") for side in ("width", "height") for end in ("inner", "outer"))
+    return RectangleAnnulusPixelRegion(center, *sizes, angle, meta=region.meta)
 
 
 def _local_scale(frame: SkyFrame, y: float, x: float) -> float:

@@ -26,7 +26,7 @@ from xgamma.models.sky_model import SkyModel
 if TYPE_CHECKING:
     from xgamma.models.spectral_model import SpectralModel
 
-__all__ = ["expected_spectrum", "sensitivity"]
+__all__ = ["checked_criteria", "described", "expected_spectrum", "needed_fluxes", "sensitivity"]
 
 #: What limits the sensitivity in a bin.
 CRITERIA = ("significance", "gamma", "bkg")
@@ -97,18 +97,35 @@ def sensitivity(
     >>> curve.excess.values.round(2), curve.criterion.values
     (array([54.01, 10.  ]), array([0, 1]))
     """
+    numbers = checked_criteria(n_sigma, gamma_min, bkg_syst_fraction)
+    model = PowerLawSpectralModel() if spectral_model is None else spectral_model
+    groups, axis = energy_groups(cube, energy_edges)
+    sums = _sums(cube, model, groups)
+    values = needed_fluxes(sums, model, axis, numbers)
+    coords = cube.drop_vars([n for n, c in cube.coords.items() if {"energy", "energy_true"} & set(c.dims)]).coords
+    dims = [d for d in sums["signal"].dims if d != "energy"]
+    result = xr.Dataset({n: v.transpose(*dims, "energy") for n, v in values.items()}, coords=coords)
+    return described(result.assign_coords(axis.coords), numbers)
+
+
+def checked_criteria(n_sigma: float, gamma_min: float, bkg_syst_fraction: float) -> dict[str, float]:
+    """Return the numbers that a detection needs by name, after checking them."""
     numbers = {"n_sigma": n_sigma, "gamma_min": gamma_min, "bkg_syst_fraction": bkg_syst_fraction}
     for name, value in numbers.items():
         if not (np.isfinite(value) and value >= 0) or (name == "n_sigma" and value == 0):
             msg = f"{name}={value!r} must be a {'positive' if name == 'n_sigma' else 'finite'} number, not below 0"
             raise ValueError(msg)
-    model = PowerLawSpectralModel() if spectral_model is None else spectral_model
-    groups, axis = energy_groups(cube, energy_edges)
-    sums = _sums(cube, model, groups)
+    return numbers
+
+
+def needed_fluxes(
+    sums: Mapping[str, xr.Variable], model: SpectralModel, axis: xr.DataArray, numbers: Mapping[str, float]
+) -> dict[str, xr.Variable]:
+    """Return excess, criterion and fluxes from the sums of each bin: signal, background, off counts and alpha."""
     excess, criterion = xr.apply_ufunc(
         _needed,
         *(sums[n] for n in ("background", "off", "alpha")),
-        kwargs=numbers,
+        kwargs=dict(numbers),
         output_core_dims=[[], []],
         dask="parallelized",
         output_dtypes=[float, int],
@@ -118,7 +135,7 @@ def sensitivity(
     center, low, high = (axis[n].values for n in ("energy", "energy_min", "energy_max"))
     dnde = xr.Variable("energy", np.asarray(model.evaluate(center, *model.values), dtype=float))
     flux = xr.Variable("energy", np.asarray(model.evaluate_integral(low, high, *model.values), dtype=float))
-    values = {
+    return {
         "e2dnde": factor * dnde * xr.Variable("energy", ERG * center**2),
         "dnde": factor * dnde,
         "flux": factor * flux,
@@ -126,13 +143,13 @@ def sensitivity(
         "background": sums["background"],
         "criterion": criterion,
     }
-    coords = cube.drop_vars([n for n, c in cube.coords.items() if {"energy", "energy_true"} & set(c.dims)]).coords
-    dims = [d for d in signal.dims if d != "energy"]
-    result = xr.Dataset({n: v.transpose(*dims, "energy") for n, v in values.items()}, coords=coords)
-    result = result.assign_coords(axis.coords)
+
+
+def described(result: xr.Dataset, numbers: Mapping[str, float]) -> xr.Dataset:
+    """Give the variables of a sensitivity their units and texts."""
     texts = {"excess": "Excess counts needed", "background": "Background counts", "criterion": "What limits"}
-    for name in values:
-        result[name].attrs = canonical_attrs("", texts[name]) if name in texts else flux_attrs(name)
+    for name in result.data_vars:
+        result[name].attrs = canonical_attrs("", texts[str(name)]) if name in texts else flux_attrs(str(name))
     result["flux"].attrs["units"] = "cm-2 s-1"
     result["criterion"].attrs["meanings"] = " ".join(CRITERIA)
     result.attrs = {k: float(v) for k, v in numbers.items()}

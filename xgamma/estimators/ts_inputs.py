@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xgamma.background.windows import Span, Window
 from xgamma.coords.bins import axis_of
 from xgamma.coords.grid import pixel_scale
 from xgamma.coords.sky import SkyGrid, grid_of, has_sky
-from xgamma.estimators.ts_planes import MASKS, CubeSettings, Ranges, Zones
+from xgamma.estimators.ts_planes import MASKS, CubeSettings, MapSettings, Ranges, Zones
 from xgamma.estimators.ts_source import Source
 
-__all__ = ["RESPONSES", "checked_mask", "cube_arrays", "cube_settings", "map_zones"]
+__all__ = ["RESPONSES", "checked_mask", "cube_arrays", "cube_settings", "map_zones", "needed_ranges"]
 
 #: Responses that are averaged over zones.
 RESPONSES = ("psf", "edisp", "irf_exposure")
@@ -152,3 +154,39 @@ def _ranges(places: np.ndarray, edges: tuple[int, ...]) -> Ranges:
             inside = np.atleast_1d(np.nanargmin(np.abs(places - 0.5 * (start + stop - 1))))
         found.append((int(inside[0]), int(inside[-1]) + 1))
     return tuple(found)
+
+
+def needed_ranges(arrays: Mapping[str, xr.Variable], settings: MapSettings) -> dict[str, Any]:
+    """Return ranges of the dims that maps have not: all bins, and the response pixels that a tile's zones need."""
+    extra: dict[str, Any] = {}
+    for array in arrays.values():
+        for dim in (str(d) for d in array.dims if d not in ("y", "x")):
+            number, _, name = dim.partition(":")
+            ranges = getattr(settings.cubes[int(number)], name) if name in ("irf_y", "irf_x") else ()
+            if ranges:
+                extra[dim] = _Needed(name[-1], settings.zones, ranges)
+            else:
+                extra[dim] = _Whole(array.sizes[dim])
+    return extra
+
+
+class _Whole:
+    """All of a dimension."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, window: Window) -> Span:
+        return Span(0, self.size, 0, self.size)
+
+
+class _Needed:
+    """The pixels of the responses for the zones that a window touches."""
+
+    def __init__(self, dim: str, zones: Zones, ranges: Ranges) -> None:
+        self.dim, self.zones, self.ranges = dim, zones, ranges
+
+    def __call__(self, window: Window) -> Span:
+        needed = [self.ranges[zone] for zone, _, _ in self.zones.along(self.dim, window[self.dim])]
+        first, last = min(a for a, _ in needed), max(b for _, b in needed)
+        return Span(first, last, first, last)

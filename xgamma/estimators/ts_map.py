@@ -11,15 +11,15 @@ import numpy as np
 import xarray as xr
 
 from xgamma.background.correlate import positive_angle
-from xgamma.background.windows import Span, Window, map_windows, sky_chunks, spans, split_again, tile_sizes
+from xgamma.background.windows import Span, map_windows, sky_chunks, spans, split_again, tile_sizes
 from xgamma.coords.bins import axis_of, bin_axis
 from xgamma.coords.energy_groups import energy_groups
 from xgamma.coords.grid import pixel_scale
 from xgamma.coords.sky import grid_of
 from xgamma.coords.units import canonical_attrs, to_value
 from xgamma.estimators.sed import reference_fluxes
-from xgamma.estimators.ts_inputs import checked_mask, cube_arrays, cube_settings, map_zones
-from xgamma.estimators.ts_planes import MapSettings, Ranges, Zones, ts_of_window
+from xgamma.estimators.ts_inputs import checked_mask, cube_arrays, cube_settings, map_zones, needed_ranges
+from xgamma.estimators.ts_planes import MapSettings, ts_of_window
 from xgamma.estimators.ts_source import OVERSAMPLING, Source, source_of
 from xgamma.fitting.cubes import Cubes, named_cubes
 from xgamma.io.flux_layout import flux_attrs
@@ -179,7 +179,7 @@ def ts_map(
         else os.cpu_count() or 1,
     )
     plan = _plan(arrays, whole)
-    maps = map_windows(ts_of_window, arrays, fit.names, plan, _extra(arrays, whole), settings=whole)
+    maps = map_windows(ts_of_window, arrays, fit.names, plan, needed_ranges(arrays, whole), settings=whole)
     maps = split_again(maps, sky_chunks(arrays.values()))
     return _wrap(first, maps, axis, source, whole)
 
@@ -294,42 +294,6 @@ def _plan(arrays: Mapping[str, xr.Variable], settings: MapSettings) -> dict[str,
     tiles = tile_sizes(sky_chunks(arrays.values()), settings.half, 8.0 * (len(settings.fit.names) * groups + 6 * bins))
     plan: dict[str, tuple[Span, ...]] = {"energy": (Span(0, groups, 0, groups),)}
     return plan | {d: spans(s, h) for d, s, h in zip(("y", "x"), tiles, settings.half, strict=True)}
-
-
-def _extra(arrays: Mapping[str, xr.Variable], settings: MapSettings) -> dict[str, Any]:
-    """Ranges of the dims that maps have not: all bins, and those pixels of the responses that a tile's zones need."""
-    extra: dict[str, Any] = {}
-    for array in arrays.values():
-        for dim in (str(d) for d in array.dims if d not in ("y", "x")):
-            number, _, name = dim.partition(":")
-            ranges = getattr(settings.cubes[int(number)], name) if name in ("irf_y", "irf_x") else ()
-            if ranges:
-                extra[dim] = _Needed(name[-1], settings.zones, ranges)
-            else:
-                extra[dim] = _Whole(array.sizes[dim])
-    return extra
-
-
-class _Whole:
-    """All of a dimension."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __call__(self, window: Window) -> Span:
-        return Span(0, self.size, 0, self.size)
-
-
-class _Needed:
-    """The pixels of the responses for the zones that a window touches."""
-
-    def __init__(self, dim: str, zones: Zones, ranges: Ranges) -> None:
-        self.dim, self.zones, self.ranges = dim, zones, ranges
-
-    def __call__(self, window: Window) -> Span:
-        needed = [self.ranges[zone] for zone, _, _ in self.zones.along(self.dim, window[self.dim])]
-        first, last = min(a for a, _ in needed), max(b for _, b in needed)
-        return Span(first, last, first, last)
 
 
 def _wrap(

@@ -15,7 +15,7 @@ from xgamma.kernels.convolve import convolve
 from xgamma.kernels.ts_fit import Signal, TSSettings, fit_window
 from xgamma.kernels.ts_psf import radial_kernel
 
-__all__ = ["CubeSettings", "MapSettings", "Zones", "ts_of_window"]
+__all__ = ["CubeSettings", "MapSettings", "WindowPart", "Zones", "ts_of_window", "window_parts", "with_halo"]
 
 FloatArray = NDArray[np.float64]
 Ranges = tuple[tuple[int, int], ...]
@@ -119,7 +119,7 @@ class MapSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class WindowPart:
     """One data set on one window: arrays of shape (bins, wy, wx), the exposure where it is needed."""
 
     counts: FloatArray
@@ -151,11 +151,11 @@ def ts_of_window(arrays: Mapping[str, xr.Variable], window: Window, settings: Ma
     results = [np.full((settings.n_groups, y.stop - y.start, x.stop - x.start), np.nan) for _ in settings.fit.names]
     for zone_y, top, bottom in settings.zones.along("y", y):
         for zone_x, left, right in settings.zones.along("x", x):
-            rows, columns = _reach(top, bottom, y, settings.half[0]), _reach(left, right, x, settings.half[1])
+            rows, columns = with_halo(top, bottom, y, settings.half[0]), with_halo(left, right, x, settings.half[1])
             parts = [
                 part
                 for number in range(len(settings.cubes))
-                for part in _parts(arrays, window, settings, number, (zone_y, zone_x), (rows, columns))
+                for part in window_parts(arrays, window, settings, number, (zone_y, zone_x), (rows, columns))
             ]
             place = (slice(top - y.start, bottom - y.start), slice(left - x.start, right - x.start))
             where = None
@@ -174,12 +174,13 @@ def ts_of_window(arrays: Mapping[str, xr.Variable], window: Window, settings: Ma
     return results
 
 
-def _reach(start: int, stop: int, span: Span, half: int) -> Span:
+def with_halo(start: int, stop: int, span: Span, half: int) -> Span:
+    """Return a range of pixels with those of the kernel around it, as far as a window holds them."""
     return Span(start, stop, max(span.first, start - half), min(span.last, stop + half))
 
 
 def _fit(
-    parts: list[_Part],
+    parts: list[WindowPart],
     group: int,
     inner: tuple[slice, slice],
     settings: MapSettings,
@@ -194,14 +195,14 @@ def _fit(
     return fit_window(counts, background, mask, signal, inner, settings.fit, settings.threads, where)
 
 
-def _parts(
+def window_parts(
     arrays: Mapping[str, xr.Variable],
     window: Window,
     settings: MapSettings,
     number: int,
     zone: tuple[int, int],
     reach: tuple[Span, Span],
-) -> Iterator[_Part]:
+) -> Iterator[WindowPart]:
     """Data sets of a cube, one for each run, on the window of a zone."""
     cube = settings.cubes[number]
     names = [n.partition(":")[2] for n in arrays if n.startswith(f"{number}:")]
@@ -226,7 +227,7 @@ def _part(
     settings: MapSettings,
     inner: tuple[slice, slice],
     number: int,
-) -> _Part:
+) -> WindowPart:
     def values(name: str) -> FloatArray:
         return np.asarray(arrays[name].transpose(f"{number}:energy", "y", "x").values, dtype=float)
 
@@ -240,7 +241,7 @@ def _part(
     place = inner if settings.at_source else (slice(None), slice(None))
     true = np.asarray(arrays["exposure"].transpose(f"{number}:energy_true", "y", "x").values[(slice(None), *place)])
     exposure = _folded(weights, np.nan_to_num(true.astype(float)))
-    return _Part(counts, background, mask, kernel, exposure, np.asarray(cube.groups))
+    return WindowPart(counts, background, mask, kernel, exposure, np.asarray(cube.groups))
 
 
 def _response(

@@ -22,7 +22,7 @@ from xgamma.kernels.stats import TRUNCATION
 if TYPE_CHECKING:
     from xgamma.kernels.ts_voxels import Voxels
 
-__all__ = ["Signal", "TSSettings", "fit_window", "window_sum"]
+__all__ = ["Signal", "TSSettings", "fit_window", "total_signal", "window_sum"]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -130,7 +130,7 @@ def fit_window(
 
     counts = np.where(mask, counts, 0.0)
     background = np.where(mask, np.maximum(background, 0.0), 0.0)
-    total = _total_signal(mask, signal, inner)
+    total = total_signal(mask, signal, inner)
     inside = mask[(slice(None), *inner)].any(axis=0) & (total > 0)
     if where is not None:
         inside &= where
@@ -222,7 +222,7 @@ def _voxels(counts: FloatArray, background: FloatArray, mask: BoolArray, signal:
     )
 
 
-def _total_signal(mask: BoolArray, signal: Signal, inner: tuple[slice, slice]) -> FloatArray:
+def total_signal(mask: BoolArray, signal: Signal, inner: tuple[slice, slice]) -> FloatArray:
     """Sum of the signal over the window of each pixel, inside the map and the mask, shape (ny, nx)."""
     total = np.zeros([s.stop - s.start for s in inner])
     for e, kernel in enumerate(signal.kernel):

@@ -175,9 +175,8 @@ class Models(MutableSequence[Model]):
         ValueError
             If a parameter is linked to itself, or to one with a unit of another kind.
         """
-        parameters = self.parameters
-        wanted = parameters[target]
-        old = [parameters[name] for name in others]
+        wanted = self._parameter(target)
+        old = [self._parameter(name) for name in others]
         for parameter, name in zip(old, others, strict=True):
             if parameter is wanted:
                 msg = f"{name} and {target} are one parameter already"
@@ -188,6 +187,15 @@ class Models(MutableSequence[Model]):
         for parameter in old:
             for part in self._components():
                 part.replace_parameter(parameter, wanted)
+
+    def _parameter(self, name: str) -> Parameter:
+        """Return a parameter by its name, also by the one that it had before it was linked."""
+        parameters = self.parameters
+        model, _, own = name.rpartition(".")
+        if name not in parameters and model in self.names and own in self[model].parameters:
+            found: Parameter = self[model].parameters[own]
+            return found
+        return parameters[name]
 
     def unlink(self, name: str) -> None:
         """Give a model, or a part of one, a parameter of its own again, with the values that it has now.

@@ -267,6 +267,19 @@ def test_which_source_is_asked():
         xg.flux_points(make_cube(), models)
 
 
+def test_norms_outside_of_the_profile_are_told():
+    energy = xg.energy_axis("1 TeV", "100 TeV", nbin=2)
+    cube = xr.Dataset(coords={**energy.coords, **rename_axis(energy, "energy_true").coords})
+    cube["counts"] = "energy", [180.0, 9.0]
+    cube["exposure"] = "energy_true", [1e14, 1e14], {"units": "cm2 s"}
+    model = xg.SkyModel(xg.PowerLawSpectralModel(index=2, amplitude="1e-12 cm-2 s-1 TeV-1"), name="source")
+    with pytest.warns(UserWarning, match="2 of 2 norms lie outside of scan_values, 5 to 6"):
+        xg.flux_points(cube, model, selection="scan", scan_values=[5.0, 6.0])
+    points = xg.flux_points(cube, model, selection="scan", scan_values=[0.5, 1.0, 2.5])
+    assert points.norm_scan.values.tolist() == [0.5, 1.0, 2.5]
+    assert "norm_scan" in points.coords
+
+
 def test_errors_cover_the_truth():
     """Two thirds of 400 bands lie within their errors, and 95 % below their limits."""
     pulls, below = [], []

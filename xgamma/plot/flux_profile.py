@@ -35,14 +35,8 @@ def plot_flux_profile(
         Flux profile, dims (region, energy), with the coordinates ``distance``, ``distance_min`` and ``distance_max``.
     ax
         Axes to draw on, by default a new figure.
-    quantity
-        ``"dnde"``, ``"e2dnde"``, ``"flux"``, ``"eflux"``, ``"norm"``, or another variable: ``"counts"``, ``"ts"``, ...
-    profiles
-        Draw likelihood profiles as an image below the points, up to 4 sigma; one energy.
-    label
-        Text for the legend; by default the energies, where there are several.
-    color, marker
-        Colour and marker of the points.
+    quantity, profiles, label, color, marker
+        As for `xgamma.plot_light_curve`.
 
     Returns
     -------

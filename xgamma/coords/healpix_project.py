@@ -231,7 +231,9 @@ def _widened(grid: SkyGrid, margin: float) -> SkyGrid:
     """Grid with a margin in degrees around it; along a parallel no more than one turn."""
     size_y, size_x = grid.frame.binsize
     more_y = math.ceil(margin / size_y)
-    lat = max(abs(float(v)) for v in grid.frame.pixel_to_sky(np.array([grid.y.start, grid.y.stop - 1]), grid.x.start)[1])
+    lat = max(
+        abs(float(v)) for v in grid.frame.pixel_to_sky(np.array([grid.y.start, grid.y.stop - 1]), grid.x.start)[1]
+    )
     cylindrical = grid.frame.period is not None
     stretch = 1.0 / max(math.cos(math.radians(min(lat + margin, 89.0))), 0.02) if cylindrical else 1.0
     more_x = math.ceil(margin / size_x * stretch)

@@ -96,9 +96,7 @@ def _ring(nside: int, ring: IntArray) -> tuple[IntArray, IntArray, FloatArray, F
     mirrored = np.where(south, 4 * nside - ring, ring)
     cap = mirrored < nside
     number = 4 * np.minimum(mirrored, nside)
-    before = np.where(
-        cap, 2 * mirrored * (mirrored - 1), 2 * nside * (nside - 1) + 4 * nside * (mirrored - nside)
-    )
+    before = np.where(cap, 2 * mirrored * (mirrored - 1), 2 * nside * (nside - 1) + 4 * nside * (mirrored - nside))
     start = np.where(south, 12 * nside**2 - before - number, before)
     shift = np.where(cap | ((mirrored - nside) % 2 == 0), 0.5, 0.0)
     polar = 2.0 * np.arcsin(np.minimum(mirrored / (np.sqrt(6.0) * nside), 1.0))

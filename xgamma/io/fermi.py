@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -50,7 +49,7 @@ def open_fermi(
         Counts cube of gtbin (CCUBE), HEALPix counts (HEALPIX), or an event list, which is counted onto `grid`. Without,
         the cube has no counts: enough to predict or simulate.
     exposure
-        Exposure cube of gtexpcube2, on any sky grid or HEALPix. Its energies are nodes; between them it is interpolated.
+        Exposure cube of gtexpcube2, on any sky grid or HEALPix. Its energies are nodes, and it is interpolated.
     psf
         Point spread function of gtpsf.
     edisp
@@ -59,8 +58,8 @@ def open_fermi(
     background
         Counts predicted by gtmodel, on the pixels and energies of the counts.
     grid
-        Sky grid with an axis ``energy`` (`sky_grid`), for event lists and HEALPix counts, or without counts. Counts of a
-        cube keep their pixels.
+        Sky grid with an axis ``energy`` (`sky_grid`), for event lists and HEALPix counts, or without counts. Counts of
+        a cube keep their pixels.
     energy_true
         Axis of true energy, from `energy_axis`. By default that of the energy dispersion or of `grid`, else the
         measured energies.
@@ -71,8 +70,8 @@ def open_fermi(
     -------
     xarray.Dataset
         ``counts``, ``background`` (energy, y, x), ``exposure`` (energy_true, y, x; cm2 s), ``psf`` (energy_true, rad;
-        sr-1), ``irf_exposure`` (energy_true; cm2 s), ``edisp`` (energy_true, energy), good times; what no file was given
-        for is left out. Without ``edisp`` energies are those that are measured.
+        sr-1), ``irf_exposure`` (energy_true; cm2 s), ``edisp`` (energy_true, energy), good times; what no file was
+        given for is left out. Without ``edisp`` energies are those that are measured.
 
     Raises
     ------
@@ -95,8 +94,8 @@ def open_fermi(
     -----
     The exposure is interpolated between its nodes so that its logarithm goes linearly with the logarithm of energy,
     and bilinearly on the sky, at the middle of each bin (geometric mean of its edges). The point spread function is
-    interpolated linearly over the logarithm of energy and between its angles; its mean over each ring is kept, divided by
-    its integral over the table. The matrix of the energy dispersion is taken as it is.
+    interpolated linearly over the logarithm of energy and between its angles; its mean over each ring is kept, divided
+    by its integral over the table. The matrix of the energy dispersion is taken as it is.
 
     Diffuse emission is a model: `TemplateSpatialModel` reads the galactic one, `create_fermi_isotropic_diffuse_model`
     the isotropic one.
@@ -173,7 +172,9 @@ def _measured(file: FermiFile | None, grid: xr.Dataset | None) -> xr.Dataset:
     """Cube of measured energies and pixels, with counts where a file has them."""
     if file is None or file.healpix or file.kind == "events":
         if grid is None:
-            what = "HEALPix counts need" if file and file.healpix else "an event list needs" if file else "give counts, or"
+            what = (
+                "HEALPix counts need" if file and file.healpix else "an event list needs" if file else "give counts, or"
+            )
             msg = f"{what} grid=: a sky grid with an axis 'energy', for example sky_grid(..., energy=energy_axis(...))"
             raise ValueError(msg)
         if not has_sky(grid):
@@ -209,8 +210,8 @@ def _check_same(counts: xr.DataArray, grid: xr.Dataset, file: FermiFile) -> None
     """Refuse a grid that counts are not on: they are binned already."""
     if has_sky(grid) and grid_of(grid) != grid_of(counts):
         msg = (
-            f"{file.path}: counts are on {_sky_text(grid_of(counts))}, grid is {_sky_text(grid_of(grid))}; leave grid out "
-            "and cut the cube (.gamma.cutout), or give the event list"
+            f"{file.path}: counts are on {_sky_text(grid_of(counts))}, grid is {_sky_text(grid_of(grid))}; leave grid "
+            "out and cut the cube (.gamma.cutout), or give the event list"
         )
         raise ValueError(msg)
     if "energy_min" in grid.coords:
@@ -225,8 +226,8 @@ def _check_energies(first: xr.DataArray, second: xr.DataArray, path: str, other:
     one, two = bin_edges(first), bin_edges(second)
     if one.size != two.size or not np.allclose(one, two, rtol=SAME, atol=0):
         msg = (
-            f"{path} has {one.size - 1} bins of energy from {one[0]:g} to {one[-1]:g} TeV, {other} has {two.size - 1} from "
-            f"{two[0]:g} to {two[-1]:g} TeV; both must be the same"
+            f"{path} has {one.size - 1} bins of energy from {one[0]:g} to {one[-1]:g} TeV, {other} has {two.size - 1} "
+            f"from {two[0]:g} to {two[-1]:g} TeV; both must be the same"
         )
         raise ValueError(msg)
 
@@ -277,8 +278,9 @@ def _with_edisp(cube: xr.Dataset, drm: DrmTable, file: FermiFile) -> xr.Dataset:
     edges, own = bin_edges(cube), np.append(drm.low, drm.high[-1])
     if edges.size != own.size or not np.allclose(edges, own, rtol=SAME, atol=0):
         msg = (
-            f"{file.path}: the energy dispersion is for {own.size - 1} measured energies from {own[0]:g} to {own[-1]:g} TeV, "
-            f"the counts have {edges.size - 1} from {edges[0]:g} to {edges[-1]:g} TeV; run gtdrm with the counts cube"
+            f"{file.path}: the energy dispersion is for {own.size - 1} measured energies from {own[0]:g} to "
+            f"{own[-1]:g} TeV, the counts have {edges.size - 1} from {edges[0]:g} to {edges[-1]:g} TeV; run gtdrm with "
+            "the counts cube"
         )
         raise ValueError(msg)
     attrs = {"units": "", "long_name": "Energy dispersion"}

@@ -223,14 +223,16 @@ def read_drm(path: str) -> DrmTable:
     if matrix.sum(axis=1).max() > MOST:
         most = matrix.sum(axis=1).max()
         msg = (
-            f"{where}: rows of MATRIX sum up to {most:g}, and probabilities to at most 1; a response with area (gtrspgen) "
-            "belongs to a spectrum: read it with xgamma.read_ogip"
+            f"{where}: rows of MATRIX sum up to {most:g}, and probabilities to at most 1; a response with area "
+            "(gtrspgen) belongs to a spectrum: read it with xgamma.read_ogip"
         )
         raise ValueError(msg)
     if measured is None:
         more = low.size - matrix.shape[1]
         if more < 0 or more % 2:
-            msg = f"{where}: {matrix.shape[1]} measured and {low.size} true energies, and no EBOUNDS tells which is which"
+            msg = (
+                f"{where}: {matrix.shape[1]} measured and {low.size} true energies, and no EBOUNDS tells which is which"
+            )
             raise ValueError(msg)
         inner = slice(more // 2, low.size - more // 2)
         measured = (low[inner], high[inner])
@@ -268,8 +270,9 @@ def _matrix(table: fits.BinTableHDU, path: str) -> FloatArray:
 
 
 def read_good_times(path: str) -> dict[str, Any]:
-    """Return ``gti_start`` and ``gti_stop`` in seconds since J2000.0 (TT), and their sum ``ontime``; nothing without GTI.
+    """Return ``gti_start`` and ``gti_stop`` in seconds since J2000.0 (TT), and their sum ``ontime``.
 
+    Nothing without a table GTI.
     The time reference is that of the table or of the first HDU, else the epoch of the mission.
     """
     with open_fits(path) as hdus:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -84,7 +83,10 @@ def finite(array: xr.DataArray, path: str, *, negative: bool = False) -> xr.Data
 def _finite(values: FloatArray, *, what: str, negative: bool) -> FloatArray:
     bad = ~np.isfinite(values)
     if bad.any():
-        msg = f"{what} holds {int(bad.sum())} NaN or infinite values among {values.size}: the file is damaged, or does not cover the pixels"
+        msg = (
+            f"{what} holds {int(bad.sum())} NaN or infinite values among {values.size}: the file is damaged, or does "
+            "not cover the pixels"
+        )
         raise ValueError(msg)
     if not negative and values.size and values.min() < 0:
         msg = f"{what} holds negative values, down to {values.min():g}"
@@ -130,7 +132,11 @@ def on_nodes(file: FermiFile) -> xr.DataArray:
         raise ValueError(msg)
     if dims == ["energy"]:
         axis = rename_axis(axis_of(array, "energy"), "energy_true")
-        array = array.drop_vars(["energy", "energy_min", "energy_max"]).rename(energy="energy_true").assign_coords(axis.coords)
+        array = (
+            array.drop_vars(["energy", "energy_min", "energy_max"])
+            .rename(energy="energy_true")
+            .assign_coords(axis.coords)
+        )
     # gtexpcube2 states no unit
     unit = file.unit or "cm2 s"
     try:
@@ -157,8 +163,8 @@ def exposure_map(file: FermiFile, target: xr.Dataset) -> xr.DataArray:
     if energy[0] < nodes[0] * (1 - ROUNDING) or energy[-1] > nodes[-1] * (1 + ROUNDING):
         msg = (
             f"{file.path}: the exposure is given from {nodes[0]:g} to {nodes[-1]:g} TeV, which does not cover the true "
-            f"energies, with bins in the middle of {energy[0]:g} and {energy[-1]:g} TeV; run gtexpcube2 with emin and emax "
-            "beyond them, or choose energy_true"
+            f"energies, with bins in the middle of {energy[0]:g} and {energy[-1]:g} TeV; run gtexpcube2 with emin and "
+            "emax beyond them, or choose energy_true"
         )
         raise ValueError(msg)
     wanted = grid_of(target)

@@ -56,9 +56,9 @@ def psf_variables(
     energy = axis.values.astype(float)
     if energy[0] < table.energy[0] * (1 - ROUNDING) or energy[-1] > table.energy[-1] * (1 + ROUNDING):
         msg = (
-            f"{path}: the point spread function is given from {table.energy[0]:g} to {table.energy[-1]:g} TeV, which does "
-            f"not cover the true energies, with bins in the middle of {energy[0]:g} and {energy[-1]:g} TeV; run gtpsf "
-            "with emin and emax beyond them, or choose energy_true"
+            f"{path}: the point spread function is given from {table.energy[0]:g} to {table.energy[-1]:g} TeV, which "
+            f"does not cover the true energies, with bins in the middle of {energy[0]:g} and {energy[-1]:g} TeV; run "
+            "gtpsf with emin and emax beyond them, or choose energy_true"
         )
         raise ValueError(msg)
     edges = table.theta if table.theta[0] == 0 else np.append(0.0, table.theta)

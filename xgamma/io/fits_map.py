@@ -217,7 +217,9 @@ def _layout(hdus: fits.HDUList, index: int, names: list[str], file: str) -> MapH
     where = f"{file}, HDU {name}"
     kind = _kind(hdu, name, names)
     if kind is None or kind == "healpix":
-        what = "is a HEALPix map: open it with xgamma.open_healpix" if kind else "is not a sky map (no celestial CTYPE1, CTYPE2)"
+        what = "is not a sky map (no celestial CTYPE1, CTYPE2)"
+        if kind:
+            what = "is a HEALPix map: open it with xgamma.open_healpix"
         msg = f"{where}: {what}"
         raise ValueError(msg)
     shape = _map_shape(hdu, kind, where)

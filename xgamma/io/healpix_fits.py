@@ -99,8 +99,8 @@ def open_healpix(path: str | os.PathLike[str], hdu: str | int | None = None) -> 
     Parameters
     ----------
     path
-        FITS file, plain or gzipped (``$VARIABLES`` expanded): counts, exposure or template of the Fermi-LAT tools, a map
-        of gammapy or healpy.
+        FITS file, plain or gzipped (``$VARIABLES`` expanded): counts, exposure or template of the Fermi-LAT tools, a
+        map of gammapy or healpy.
     hdu
         Name or number of the HDU; needed where the file has several maps.
 

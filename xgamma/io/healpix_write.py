@@ -51,8 +51,8 @@ def write_healpix(
     overwrite
         Replace a file that is there.
     layout
-        ``"gadf"`` (any axes), ``"gadf-sparse"`` (the same, only what is not zero), ``"fermi-counts"`` (bins of energy), ``"fermi-exposure"`` or ``"fermi-template"`` (nodes
-        of true energy).
+        ``"gadf"`` (any axes), ``"gadf-sparse"`` (the same, only what is not zero), ``"fermi-counts"`` (bins of energy),
+        ``"fermi-exposure"`` or ``"fermi-template"`` (nodes of true energy).
 
     Returns
     -------
@@ -68,9 +68,9 @@ def write_healpix(
     Notes
     -----
     The part of a sky is written with the numbers of its cells (INDXSCHM EXPLICIT). gammapy 2.1 does not read these
-    numbers but makes them from the card HPX_REG, which is written where the map was read from a file with a disc and
-    still has the cells of this disc. Any other part of a sky reaches gammapy with ``"gadf-sparse"``, as a whole sky that
-    is zero elsewhere. Numbers are float64.
+    numbers but makes them from the card HPX_REG, which is written where the map was read from a file with a disc
+    and still has the cells of this disc. Any other part of a sky reaches gammapy with ``"gadf-sparse"``, as a whole sky
+    that is zero elsewhere. Numbers are float64.
 
     Examples
     --------
@@ -176,7 +176,9 @@ def _energies(axis: xr.DataArray, name: str) -> fits.BinTableHDU:
         if not np.array_equal(low, high):
             msg = "exposures and templates are given at nodes of energy, and this map has bins; use layout='gadf'"
             raise ValueError(msg)
-        return fits.BinTableHDU.from_columns([fits.Column("Energy", "D", unit=unit, array=axis.values * factor)], name=name)
+        return fits.BinTableHDU.from_columns(
+            [fits.Column("Energy", "D", unit=unit, array=axis.values * factor)], name=name
+        )
     if not (high > low).all():
         msg = "counts are given in bins of energy, and this map has nodes; use layout='gadf'"
         raise ValueError(msg)

@@ -82,3 +82,34 @@ def test_nan_stays_where_it_was():
 def test_bad_options(options, text):
     with pytest.raises(ValueError, match=text):
         smooth(make_cube(), **options)
+
+
+@pytest.mark.parametrize(("kernel", "width"), [("gauss", "0.1 deg"), ("disk", "0.2 deg"), ("box", "0.35 deg")])
+@pytest.mark.parametrize("chunks", [None, {"y": 15, "x": 17}, {"y": 3, "x": 60, "energy": 1}])
+def test_renormalised_edges(kernel, width, chunks):
+    """Against scipy: the sum over what is there over the sum of the kernel there."""
+    cube = make_cube()
+    counts = cube.counts
+    counts[1, 5:9, 10:20] = np.nan
+    pixels = smoothing_kernel(grid_of(cube), width, kernel)
+    there = np.isfinite(counts.values)
+    planes = zip(np.nan_to_num(counts.values), there.astype(float), strict=True)
+    expected = np.stack(
+        [ndimage.convolve(n, pixels, mode="constant") / ndimage.convolve(t, pixels, mode="constant") for n, t in planes]
+    )
+    found = smooth(counts if chunks is None else counts.chunk(chunks), width, kernel, edge="renormalise")
+    assert (found.chunks is None) == (chunks is None)
+    np.testing.assert_allclose(found.values[there], expected[there], rtol=1e-9, atol=1e-12)
+    assert np.isnan(found.values[~there]).all()
+    flat = smooth(counts * 0 + 3.0, width, kernel, edge="renormalise")
+    np.testing.assert_allclose(flat.values[there], 3.0, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kernel", ["gauss", "disk", "box"])
+def test_zero_edges_as_scipy(kernel):
+    cube = make_cube()
+    pixels = smoothing_kernel(grid_of(cube), "0.2 deg", kernel)
+    expected = np.stack([ndimage.convolve(p, pixels, mode="constant") for p in cube.counts.values])
+    np.testing.assert_allclose(smooth(cube.counts, "0.2 deg", kernel).values, expected, rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match="'renormalise'"):
+        smooth(cube, "0.2 deg", kernel, edge="mirror")

@@ -20,7 +20,7 @@ XarrayT = TypeVar("XarrayT", xr.Dataset, xr.DataArray)
 GAUSS_REACH = 5.0
 
 
-def smooth(obj: XarrayT, width: Any, kernel: str = "gauss") -> XarrayT:
+def smooth(obj: XarrayT, width: Any, kernel: str = "gauss", *, edge: str = "zero") -> XarrayT:
     """Smooth maps with a kernel whose sum is 1; lazy stays lazy.
 
     Parameters
@@ -31,17 +31,19 @@ def smooth(obj: XarrayT, width: Any, kernel: str = "gauss") -> XarrayT:
         Angle: the standard deviation of ``"gauss"``, the radius of ``"disk"``, the full width of ``"box"``.
     kernel
         One of ``"gauss"``, ``"disk"``, ``"box"``.
+    edge
+        What lies outside of the map and in pixels without a value (NaN). ``"zero"``: zeros, sums of inner counts are
+        kept. ``"renormalise"``: nothing; each pixel is the mean over what the kernel sees, and a flat map stays flat.
 
     Returns
     -------
     Dataset or DataArray
-        Same dims, coordinates and units. Outside of the map there are zeros; NaN is taken as zero and
-        is NaN again in the result.
+        Same dims, coordinates and units. What is NaN is NaN again in the result.
 
     Raises
     ------
     ValueError
-        If `kernel` is not one of those above, or `width` is not a positive angle.
+        If `kernel` or `edge` is not one of those above, or `width` is not a positive angle.
 
     Examples
     --------
@@ -54,10 +56,14 @@ def smooth(obj: XarrayT, width: Any, kernel: str = "gauss") -> XarrayT:
     >>> smooth(cube, "0.3 deg", "box").counts.values[2].round(6).tolist()
     [0.0, 1.0, 1.0, 1.0, 0.0]
     """
+    if edge not in ("zero", "renormalise"):
+        msg = f"edge={edge!r} must be 'zero' or 'renormalise'"
+        raise ValueError(msg)
     pixels = smoothing_kernel(grid_of(obj), width, kernel)
+    mean = edge == "renormalise"
     if isinstance(obj, xr.DataArray):
-        return _smooth(obj, pixels)
-    smoothed = {n: _smooth(a, pixels) for n, a in obj.data_vars.items() if {"y", "x"} <= set(a.dims)}
+        return _smooth(obj, pixels, mean)
+    smoothed = {n: _smooth(a, pixels, mean) for n, a in obj.data_vars.items() if {"y", "x"} <= set(a.dims)}
     return obj.assign(smoothed)
 
 
@@ -104,12 +110,12 @@ def smoothing_kernel(grid: SkyGrid, width: Any, kernel: str = "gauss") -> np.nda
     return np.asarray(weights / weights.sum())
 
 
-def _smooth(array: xr.DataArray, pixels: np.ndarray) -> xr.DataArray:
+def _smooth(array: xr.DataArray, pixels: np.ndarray, mean: bool) -> xr.DataArray:
     if array.dtype == bool:
         return array
     ordered = array.transpose(..., "y", "x")
     data = ordered.variable.data
-    job = functools.partial(_smooth_values, pixels=pixels)
+    job = functools.partial(_smooth_values, pixels=pixels, mean=mean)
     if isinstance(data, np.ndarray):
         values: Any = job(data)
     else:
@@ -117,7 +123,10 @@ def _smooth(array: xr.DataArray, pixels: np.ndarray) -> xr.DataArray:
 
         depth = {data.ndim - 2: pixels.shape[0] // 2, data.ndim - 1: pixels.shape[1] // 2}
         # chunks smaller than the kernel are joined by map_overlap
-        values = da.map_overlap(job, data, depth=depth, boundary=0, dtype=_float(data.dtype), allow_rechunk=True)
+        # what is missing is no part of a mean
+        outside = np.nan if mean else 0
+        data = data.astype(_float(data.dtype))
+        values = da.map_overlap(job, data, depth=depth, boundary=outside, dtype=_float(data.dtype), allow_rechunk=True)
     result = ordered.copy(data=values).transpose(*array.dims)
     return result.assign_attrs(units=array.attrs.get("units", ""))
 
@@ -126,8 +135,11 @@ def _float(dtype: np.dtype) -> np.dtype:
     return dtype if dtype.kind == "f" else np.dtype(float)
 
 
-def _smooth_values(values: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+def _smooth_values(values: np.ndarray, pixels: np.ndarray, mean: bool) -> np.ndarray:
     values = np.asarray(values, dtype=_float(values.dtype))
     missing = np.isnan(values)
     smoothed = convolve(np.where(missing, 0.0, values), pixels)
+    if mean:
+        seen = convolve((~missing).astype(float), pixels)
+        smoothed = smoothed / np.where(missing, 1.0, seen)
     return np.where(missing, np.nan, smoothed).astype(values.dtype)

@@ -49,7 +49,7 @@ class Picture(NamedTuple):
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """Left, right, lower and upper end in pixel numbers of the frame."""
-        ny, nx = self.values.shape
+        ny, nx = self.values.shape[:2]
         x0, y0 = self.grid.x.start - 0.5, self.grid.y.start - 0.5
         return x0, x0 + nx * self.factor, y0, y0 + ny * self.factor
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from astropy.coordinates import SkyCoord
+from scipy.optimize import minimize_scalar
 
 import xgamma as xg
 from xgamma.coords.bins import rename_axis
@@ -52,6 +53,71 @@ def test_each_region_is_a_flux_point_of_its_own():
             assert np.allclose(points[name][i], one[name], rtol=1e-10), name
         assert np.allclose(points.npred[i], one.npred.sum("dataset"))
     assert np.allclose(points.npred_background + points.npred_excess, points.npred)
+
+
+def wstat(n, n_off, alpha, signal):
+    """Sum over bins of WStat, with the background that fits best, found by scipy."""
+    total = 0.0
+    for on, off, a, mu in zip(n, n_off, alpha, signal, strict=True):
+
+        def one(b, on=on, off=off, a=a, mu=mu):
+            likelihood = 2 * (mu + (1 + a) * b / a - on * np.log(mu + b) - off * np.log(b / a))
+            return likelihood - 2 * (on - on * np.log(on) + off - off * np.log(off))
+
+        total += minimize_scalar(one, bounds=(1e-9, 20 * a * (off + on)), method="bounded", options={"xatol": 1e-9}).fun
+    return total
+
+
+def test_off_counts_against_scipy():
+    cube = make_cube()
+    rng = np.random.default_rng(4)
+    maps = cube.counts.dims, cube.counts.shape
+    cube = cube.drop_vars("background")
+    cube["counts_off"] = maps[0], rng.poisson(12.0, maps[1]).astype(float)
+    cube["acceptance"], cube["acceptance_off"] = (maps[0], np.ones(maps[1])), (maps[0], np.full(maps[1], 8.0))
+    model = xg.PowerLawSpectralModel(index=2.0, amplitude="1e-10 cm-2 s-1 TeV-1")
+    edges = np.append(cube.energy_min.values, 10.0)[[0, 4]] * u.TeV
+    points = flux_profile(cube, REGIONS, model, energy_edges=edges, selection=["ul", "errn-errp"])
+    spectra = to_spectrum(cube, REGIONS)
+    for i in range(len(REGIONS)):
+        one = spectra.isel(region=i)
+        signal = (
+            model.integral(one.energy_min.values * u.TeV, one.energy_max.values * u.TeV).value * one.exposure.values
+        )
+        alpha = (one.acceptance / one.acceptance_off).values
+
+        def stat(norm, one=one, alpha=alpha, signal=signal):
+            return wstat(one.counts.values, one.counts_off.values, alpha, norm * signal)
+
+        best = minimize_scalar(stat, bounds=(1e-3, 20), method="bounded", options={"xatol": 1e-7})
+        error = float(points.norm_err[i, 0])
+        assert abs(float(points.norm[i, 0]) - best.x) < 1e-3 * error
+        for end, rise in (("norm_ul", 4.0), ("norm_errp", 1.0)):
+            norm = float(points[end][i, 0]) + (best.x if end == "norm_errp" else 0.0)
+            assert stat(norm) - best.fun == pytest.approx(rise, rel=2e-3)
+        assert float(points.ts[i, 0]) == pytest.approx(stat(0.0) - best.fun, rel=1e-4)
+
+
+def test_runs_are_joint():
+    cubes = [make_cube(seed) for seed in (1, 2)]
+    cube = xr.concat(cubes, "obs", data_vars="all", coords="minimal", compat="override", join="override")
+    points = flux_profile(cube.assign_coords(obs=[7, 9]), REGIONS)
+    sums = to_spectrum(cube, REGIONS)
+    direct = xg.flux_points(sums, xg.SkyModel(spectral=xg.PowerLawSpectralModel(), name="source"))
+    assert dict(points.sizes) == {"region": 4, "energy": 4}
+    assert np.allclose(points.norm, direct.norm, rtol=1e-9)
+    assert np.allclose(points.counts, sums.counts.sum("obs"))
+    assert np.allclose(points.npred, direct.npred.sum("dataset"))
+
+
+def test_on_a_cluster():
+    from dask.distributed import Client
+
+    cube = make_cube()
+    lazy = flux_profile(cube.chunk({"y": 9, "x": 14}), REGIONS, selection=["ul"])
+    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None):
+        found = lazy.compute()
+    xr.testing.assert_allclose(found, flux_profile(cube, REGIONS, selection=["ul"]))
 
 
 def raising(*args, **kwargs):

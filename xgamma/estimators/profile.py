@@ -157,7 +157,8 @@ def _spectra(
     if "background" not in cube and "counts_off" not in cube:
         lacking.append("background")
     if lacking:
-        msg = f"a flux profile needs {lacking}; the cube has {sorted(map(str, cube.data_vars))}"
+        hint = "; give background=..., or off counts with their acceptances" if "background" in lacking else ""
+        msg = f"a flux profile needs {lacking}; the cube has {sorted(map(str, cube.data_vars))}{hint}"
         raise ValueError(msg)
     _warn_overlap(cube, regions)
     return to_spectrum(cube, regions, use_region_center=use_region_center)

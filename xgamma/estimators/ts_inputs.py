@@ -53,7 +53,7 @@ def cube_arrays(
         found["mask"] = checked_mask(mask, cube, "mask")
     if "irf_exposure" not in found or not {"irf_y", "irf_x"} & set(found["irf_exposure"].dims):
         # where responses are the same everywhere, files may hold zeros here
-        found["irf_exposure"] = found["exposure"].mean(("y", "x"))
+        found["irf_exposure"] = _mean_exposure(found["exposure"])
     sizes = cube["counts"].sizes
     for what in ("background", *MASKS):
         wrong = [d for d, n in found[what].sizes.items() if sizes.get(d) != n] if what in found else []
@@ -64,6 +64,15 @@ def cube_arrays(
         f"{number}:{n}": xr.Variable([d if d in ("y", "x") else f"{number}:{d}" for d in v.dims], v.data)
         for n, v in found.items()
     }
+
+
+def _mean_exposure(exposure: xr.Variable) -> xr.Variable:
+    """Mean over the map. Of a lazy one it reads tiles by tasks of its own: shared ones would all wait for the mean."""
+    if exposure.chunks is not None:
+        from dask.graph_manipulation import clone
+
+        exposure = exposure.copy(data=clone(exposure.data))
+    return exposure.mean(("y", "x"))
 
 
 def checked_mask(mask: xr.DataArray, cube: xr.Dataset, name: str) -> xr.Variable:

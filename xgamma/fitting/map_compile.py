@@ -215,7 +215,7 @@ def _contribution(row: _Row, model: Model, parameters: Parameters, label: str) -
     result = source_contribution(model, parameters, response, row.bins, row.kept, nuisance, intervals)
     with np.errstate(all="ignore"):
         bins, counts = result.signal(parameters.values)
-    if not bins.size or not np.any(counts):
+    if row.bins.size and (not bins.size or not np.any(counts)):
         why = "lies outside" if not bins.size else "predicts nothing in"
         warnings.warn(
             f"model {model.name!r} {why} the bins of {label!r} that take part; it takes no part there",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,13 +15,56 @@ from xgamma.fitting.map_irf import EnergyFolding, MapResponse
 from xgamma.models.parameter import Parameters
 from xgamma.models.spatial_model import SpatialModel
 
-__all__ = ["REMEMBERED", "Flux", "FoldedSource", "KeptBins", "MapContribution", "SpatialValues"]
+__all__ = ["REMEMBERED", "Flux", "FoldedSource", "KeptBins", "MapContribution", "Memory", "SpatialValues"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 #: How many positions or shapes are remembered: a gradient goes to both sides along each of some parameters.
 REMEMBERED = 8
+
+
+class Memory:
+    """A function that remembers its last results, as long as these do not hold too many numbers.
+
+    Parameters
+    ----------
+    function
+        Function of values that are keys of a dictionary; its result's last part, or its result, is an array.
+    most
+        Number of results.
+    numbers
+        Numbers in all arrays, beyond which the oldest results but one are forgotten.
+
+    Examples
+    --------
+    >>> square = Memory(lambda x: np.full(3, x**2), most=2)
+    >>> square(2.0), len(square)
+    (array([4., 4., 4.]), 1)
+    """
+
+    def __init__(self, function: Callable[..., Any], most: int, numbers: int = 1_000_000) -> None:
+        self.function, self.most, self.numbers = function, most, numbers
+        self._known: OrderedDict[Any, Any] = OrderedDict()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __call__(self, *key: Any) -> Any:
+        """Return the result, remembered or not."""
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        result = self._known[key] = self.function(*key)
+        self._size += _size_of(result)
+        while len(self._known) > self.most or (len(self._known) > 2 and self._size > self.numbers):
+            self._size -= _size_of(self._known.popitem(last=False)[1])
+        return result
+
+
+def _size_of(result: Any) -> int:
+    return int(np.size(result[-1] if isinstance(result, tuple) else result))
 
 
 class Flux(Protocol):

@@ -124,7 +124,11 @@ def response_arrays(
         unit = "cm2 s" if "exposure" in name else "sr-1" if name == "psf" else None
         # a conversion copies, also by a factor of 1
         if unit is not None and array.attrs.get("units") != unit:
-            array = to_unit(array, unit)
+            try:
+                array = to_unit(array, unit)
+            except ValueError as error:
+                msg = f"{name!r} of {s.name!r}: {error}"
+                raise ValueError(msg) from error
         core = RESPONSES[name]
         if name == "edisp" and "migra" in array.dims:
             core = (*core[:-1], "migra")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xgamma.coords.sky import SkyGrid
-from xgamma.fitting.map_contribution import REMEMBERED, FoldedSource
+from xgamma.fitting.map_contribution import REMEMBERED, FoldedSource, Memory
 from xgamma.fitting.map_irf import Exposure, pixel_of
 from xgamma.fitting.psf_kernel import Convolution, finer_grid, psf_kernel
 from xgamma.kernels.sphere import from_vectors, separation
@@ -78,9 +78,9 @@ class ExtendedContribution(FoldedSource):
     def memories(self) -> Mapping[str, Any]:
         """Return functions that remember their results, empty, by the attributes that hold them."""
         return {
-            "_cube": lru_cache(maxsize=2)(self._convolved),
-            "_shape": lru_cache(maxsize=REMEMBERED)(self._integrated),
-            "_folded": lru_cache(maxsize=REMEMBERED)(self._fold),
+            "_cube": lru_cache(maxsize=2)(self._convolved),  # the largest arrays of a fit
+            "_shape": Memory(self._integrated, REMEMBERED),
+            "_folded": Memory(self._fold, REMEMBERED),
         }
 
     # ------------------------------------------------------------------ geometry

@@ -215,6 +215,8 @@ def match_models(models: Models, spectra: Iterable[Spectra], maps: Iterable[Spec
             known = [n for s in (*cubes, *sky) for n in dict.fromkeys([s.name, *s.labels])]
             where = f"belongs to {model.datasets_names}, none of the datasets {_some(known)}"
             warnings.warn(f"model {model.name!r} {where}; it takes no part", UserWarning, stacklevel=2)
+        else:
+            _tell_missing(model, (*cubes, *sky))
         if not isinstance(model, SkyModel):
             if on_map or (not cubes and sky):
                 continue
@@ -226,6 +228,16 @@ def match_models(models: Models, spectra: Iterable[Spectra], maps: Iterable[Spec
             raise ValueError(msg)
         sources.append(model)
     return sources
+
+
+def _tell_missing(model: Model, parts: Iterable[Spectra]) -> None:
+    """Warn of names that no dataset has: a typing error would leave one out silently."""
+    listed = list(parts)
+    known = [n for s in listed for label in s.labels for n in (s.name, label, label.removeprefix(f"{s.name}/"))]
+    missing = [n for n in model.datasets_names or () if n not in known]
+    if missing:
+        msg = f"model {model.name!r} belongs to {missing}, none of the datasets {_some(list(dict.fromkeys(known)))}"
+        warnings.warn(f"{msg}; it takes part in the others", UserWarning, stacklevel=3)
 
 
 def _some(names: list[str], most: int = 8) -> str:

@@ -131,6 +131,12 @@ class Reader:
         if label is None:
             return parameter
         first = self._links.setdefault(str(label), parameter)
+        if first.name != parameter.name and not u.Unit(first.unit).is_equivalent(parameter.unit):
+            msg = (
+                f"{place} is linked, {label!r}, to {first.name!r} in {first.unit!r}, and is in {parameter.unit!r}: "
+                "give one of them another link, or none"
+            )
+            raise ModelFileError(msg)
         if first.value != parameter.value or first.unit != parameter.unit:
             warnings.warn(
                 f"{place} is linked, {label!r}, but has another value than the first of them: "

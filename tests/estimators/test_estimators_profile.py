@@ -210,6 +210,18 @@ def test_words_and_warnings():
         flux_profile(cube, REGIONS)
 
 
+def test_warnings_name_the_line_of_the_user():
+    cube, overlapping = make_cube(), [REGIONS[0], "galactic;box(18.5, 5, 0.5, 2, 0)"]
+    options = {"selection": "scan", "scan_values": [0.0, 0.1], "energy_edges": [1, 9] * u.TeV}
+    for call in (cube.gamma.flux_profile, lambda *a, **k: flux_profile(cube, *a, **k)):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            call(overlapping, **options)
+        words = " ".join(str(w.message) for w in told)
+        assert all(part in words for part in ("share pixels", "moved to the nearest", "lie outside of scan_values"))
+        assert {w.filename for w in told} == {__file__}
+
+
 def test_distances_of_what_does_not_ascend():
     far = [f"galactic;circle({lon}, 0, 0.2)" for lon in (0, 2, 1)]
     from xgamma.coords.regions import as_regions

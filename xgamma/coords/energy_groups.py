@@ -11,6 +11,7 @@ import xarray as xr
 
 from xgamma.coords.bin_index import EDGE_RTOL
 from xgamma.coords.bins import axis_of, bin_axis, bin_edges
+from xgamma.coords.callers import outer_level
 from xgamma.coords.units import to_value
 
 __all__ = ["energy_groups", "sum_groups"]
@@ -69,7 +70,9 @@ def energy_groups(cube: xr.Dataset | xr.DataArray, energy_edges: Any = None) -> 
     moved = np.abs(edges[index] / wanted - 1) > EDGE_RTOL
     if moved.any():
         text = ", ".join(f"{a:g} -> {b:g} TeV" for a, b in zip(wanted[moved], edges[index][moved], strict=True))
-        warnings.warn(f"energy_edges moved to the nearest edges of the cube: {text}", UserWarning, stacklevel=3)
+        warnings.warn(
+            f"energy_edges moved to the nearest edges of the cube: {text}", UserWarning, stacklevel=outer_level()
+        )
     groups = [slice(int(a), int(b)) for a, b in itertools.pairwise(index)]
     old = cube["energy"].attrs
     interp = old.get("interp", "log")

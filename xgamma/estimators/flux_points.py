@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xgamma.coords.callers import outer_level
 from xgamma.coords.energy_groups import energy_groups
 from xgamma.coords.units import canonical_attrs, to_value
 from xgamma.estimators.norm_points import Bands, NormSettings, dataset_names, solve_bands, variable_dims
@@ -131,9 +132,7 @@ def flux_points(
     if reoptimize and on_map:
         msg = f"reoptimize=True is for spectra, and {on_map} are maps; take spectra of them (cube.gamma.to_spectrum)"
         raise ValueError(msg)
-    groups = []
-    for s in spectra:  # no comprehension: a warning names the line that called us
-        groups.append(energy_groups(s.cube, energy_edges))  # noqa: PERF401
+    groups = [energy_groups(s.cube, energy_edges) for s in spectra]
     axis = _common_axis(spectra, [a for _, a in groups])
     settings = NormSettings(
         selection=_selection(selection),
@@ -316,7 +315,7 @@ def _check_scan(points: xr.Dataset) -> None:
             f"{outside} of {best.size} norms lie outside of scan_values, {norms.min():g} to {norms.max():g}: "
             "these likelihood profiles do not show their minimum; choose a wider range"
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warnings.warn(msg, UserWarning, stacklevel=outer_level())
 
 
 def _source(models: Models, name: str | None) -> SkyModel:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from xgamma.coords.callers import outer_level
 from xgamma.coords.region_pixels import region_pixels
 from xgamma.coords.region_shapes import regions_on_grid
 from xgamma.coords.regions import as_regions, is_one_region, region_center
@@ -186,7 +187,7 @@ def _warn_overlap(cube: xr.Dataset, regions: Sequence[SkyRegion]) -> None:
             f"regions {first} and {second} share pixels ({twice.size} pixels are in more than one region): "
             "their points are not independent"
         )
-        warnings.warn(msg, UserWarning, stacklevel=4)
+        warnings.warn(msg, UserWarning, stacklevel=outer_level())
 
 
 def profile_distance(regions: Sequence[SkyRegion]) -> dict[str, Any]:

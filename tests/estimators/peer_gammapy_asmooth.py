@@ -1,4 +1,4 @@
-"""Adaptively smoothed maps of the Fermi cube of the Galactic centre with gammapy 2.1, as npz: ``python this.py out``."""
+"""Adaptively smoothed maps of the Fermi cube of the Galactic centre with gammapy 2.1: ``python this.py out.npz``."""
 
 import math
 import os

@@ -364,6 +364,7 @@ def test_fermi_cube(gammapy_data):
         whole = ts_map(cube.drop_vars("mask_safe"))
     np.testing.assert_allclose(seen[0].source[:, 100, 200], gammapy, rtol=1e-7)
     rng = np.random.default_rng(0)
+    below = 0
     for found, data in ((maps, cube), (whole, cube.assign(mask_safe=cube.mask_safe | True))):
         pixels = [
             (100, 200),
@@ -383,6 +384,8 @@ def test_fermi_cube(gammapy_data):
             norm, ts = minimum(*window(data, y, x, 10, signal))
             assert found.norm.values[0, y, x] == pytest.approx(norm, abs=1e-6)
             assert found.ts.values[0, y, x] == pytest.approx(ts, abs=1e-6)
+            below += norm < -1e-3
+    assert below > 10
     # gammapy 2.1, sum_over_energy_groups=False: TS and norm; kernels hold all of a source, made from 4 x 4 points
     for (y, x), ts, norm in (((99, 200), 994.820, 14.2218), ((60, 52), 690.673, 6.0065), ((98, 32), 245.267, 5.8428)):
         assert float(whole.ts[0, y, x]) == pytest.approx(ts, rel=0.01)

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xgamma.irf.aeff import evaluate_aeff
+from xgamma.kernels.interp import log_log_integral
 from xgamma.kernels.sphere import separation, to_vectors
 from xgamma.simulate.background_events import background_cells, field_axes, sky_factor
 from xgamma.simulate.emission import Emission, refined
@@ -99,12 +100,18 @@ def _rate(run: Run, emission: Emission) -> float:
     fine = refined(emission.flux, energy)
     if fine.size > energy.size:
         area = _finer_area(run.responses, fine, offset, emission.model.apply_irf["edisp"])
-    # the area is linear in the logarithm of the energy between nodes, so the trapezoid in it is right
-    rate = (emission.flux(fine) * fine)[:, np.newaxis] * area
-    parts = 0.5 * np.diff(np.log(fine))
-    by_energy = np.zeros_like(rate)
-    by_energy[:-1] += rate[:-1] * parts[:, np.newaxis]
-    by_energy[1:] += rate[1:] * parts[:, np.newaxis]
+    flux = emission.flux(fine)
+    if fine.size > energy.size:
+        # a line or an edge: as it is drawn, a power law in each interval, in which the area hardly changes
+        with np.errstate(divide="ignore"):
+            low = high = 0.5 * log_log_integral(np.log(flux), fine)
+    else:
+        # the area is linear in the logarithm of the energy between nodes, so the trapezoid in it is right
+        parts = 0.5 * np.diff(np.log(fine)) * np.stack([flux[:-1] * fine[:-1], flux[1:] * fine[1:]])
+        low, high = parts
+    by_energy = np.zeros_like(area)
+    by_energy[:-1] += low[:, np.newaxis] * area[:-1]
+    by_energy[1:] += high[:, np.newaxis] * area[1:]
     assert emission.directions is not None
     vectors, contents, nodes = emission.directions.nodes()
     spread = _spread(run, vectors, contents, offset)

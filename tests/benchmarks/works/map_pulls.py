@@ -9,20 +9,18 @@ import numpy as np
 from simulated_maps import background, gauss, map_cube, point
 
 import xgamma as xg
+from xgamma.simulate.counts import simulate_counts
 
 
 def main(number: int) -> None:
     """Simulate and fit."""
     truth = xg.Models([point(amplitude=2e-11), gauss(29.6, -0.2, 0.15), background()])
     cube = map_cube(n_energy=3, background=1.0)
-    mean = cube.gamma.npred(truth)
     names = truth.parameters.free.names
     true = truth.parameters.free.values
     pulls = []
     for seed in range(number):
-        drawn = np.random.default_rng(seed).poisson(mean.values).astype(float)
-        cube["counts"] = mean.dims, drawn, {"units": ""}
-        result = cube.gamma.fit(truth)
+        result = simulate_counts(cube, truth, seed=seed).gamma.fit(truth)
         if result.success:
             errors = np.array([p.error for p in result.free])
             pulls.append((result.free.values - true) / errors)

@@ -33,7 +33,7 @@ from xgamma.fitting.systematics import (
     without_systematics,
 )
 from xgamma.fitting.varying import GTI, TemporalFactor, VaryingContribution, check_steady, gti_of_models
-from xgamma.models.models import as_models
+from xgamma.models.models import Models, as_models
 from xgamma.models.parameter import Parameters
 from xgamma.models.sky_model import Model, SkyModel
 from xgamma.models.systematics import Systematics
@@ -156,6 +156,9 @@ def compile_likelihood(
     named = named_cubes(cubes)
     alone = len(named) == 1 if alone is None else alone
     found: dict[str, Spectra] = {n: dataset_of(n, c, alone) for n, c in named.items()}
+    if not whole:
+        # models of the other parts, which may be of kinds that these cubes do not take
+        chosen = Models([m for m in chosen if any(s.rows(m).any() for s in found.values())])
     maps = [s for s in found.values() if isinstance(s, Maps)]
     sources = match_models(chosen, [s for s in found.values() if not isinstance(s, Maps)], maps)
     check_map_models(chosen, maps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import uuid
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -181,22 +182,20 @@ def distribute(
     if not workers:
         msg = "the cluster of this client has no workers: start some, or wait for them (client.wait_for_workers(1))"
         raise ValueError(msg)
+    from distributed.protocol.pickle import dumps  # functions of a notebook, too
+
     chosen, named = as_models(models), named_cubes(cubes)
     alone = len(named) == 1
     _check(named, chosen, alone)
-    places = [name for name, threads in workers.items() for _ in range(threads)]
-    pieces = split_cubes(named, len(places) if n_parts is None else n_parts)
-    payloads = [pickle.dumps((piece, chosen, _stat_of(stat, piece), alone)) for piece in pieces]
+    pieces = split_cubes(named, sum(workers.values()) if n_parts is None else n_parts)
+    payloads = [dumps((piece, chosen, _stat_of(stat, piece), alone)) for piece in pieces]
     # what is held by the scheduler can be computed again; that this is large is meant
     size = f"{max(map(len, payloads)) + 10_000_000} B"
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": size}):
+        # bound to no worker: a task that prefers one waits for ever where all are lost at once, and new ones come
         parts = tuple(
-            client.submit(
-                _hold, payload, pure=False, workers=[places[i % len(places)]], allow_other_workers=True,
-                key=f"xgamma-likelihood-{i}-{id(chosen)}-{np.random.default_rng().integers(1 << 62)}",
-            )
-            for i, payload in enumerate(payloads)
-        )  # fmt: skip
+            client.submit(_hold, payload, pure=False, key=f"xgamma-likelihood-{uuid.uuid4()}") for payload in payloads
+        )
     answers = client.gather([client.submit(_outlines, part, pure=False) for part in parts])
     for message in dict.fromkeys(m for _, messages in answers for m in messages if _concerns_bins(m)):
         warnings.warn(message, UserWarning, stacklevel=3)

@@ -278,3 +278,24 @@ def test_a_seam_of_the_whole_sky():
 def test_words_for_bad_input(change, model, message):
     with pytest.raises((ValueError, TypeError), match=message):
         npred(change(map_cube()), model)
+
+
+def stepped_runs():
+    """Two runs that see other halves of a map, whose exposures change along it, and the sum of both."""
+    cubes = [map_cube(slope=slope) for slope in (0.4, -0.3)]
+    for cube, seen in zip(cubes, (cubes[0].x < 22, cubes[0].x >= 0), strict=True):
+        cube["mask_safe"] = cube.mask_safe & seen
+    runs = xr.concat(cubes, dim="obs", data_vars="all", coords="minimal").assign_coords(obs=[11, 12])
+    return runs, xg.stack(runs)
+
+
+@pytest.mark.parametrize("model", [point(30.06, 0.013), gauss(30.05, 0.02, 0.1), gauss(30.05, 0.02, 0.02)])
+def test_a_sum_of_runs_has_steps_where_they_end(model):
+    runs, stacked = stepped_runs()
+    step = stacked.exposure.isel(energy_true=0, y=10).diff("x")
+    assert float(abs(step).max()) > 0.2 * float(stacked.exposure.max() / 4)
+    # what the runs predict where they see something
+    wanted = npred_signal(runs, model).where(runs.mask_safe, 0.0).sum("obs")
+    found = npred_signal(stacked, model).where(stacked.mask_safe, 0.0)
+    assert np.abs(found - wanted).max() < 4e-3 * wanted.max()
+    assert float(found.sum()) == pytest.approx(float(wanted.sum()), rel=1e-3)

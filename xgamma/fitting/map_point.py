@@ -42,6 +42,8 @@ class PointContribution(FoldedSource):
     _folded: Callable[..., FloatArray]
     #: Where the pixels around the source were looked up, and these.
     _pixels: tuple[FloatArray, PsfPixels | None] | None = None
+    #: Pixels around the source, and the exposure and its rise there, shape (n, energy_true).
+    _around: tuple[IntArray, list[NDArray[Any]]] | None = None
 
     def memories(self) -> Mapping[str, Any]:
         """Return functions that remember their results, empty, by the attributes that hold them."""
@@ -67,25 +69,30 @@ class PointContribution(FoldedSource):
         shape = pixels.shape(vector)
         unit = shape.integrals(*(part.T for part in pixels.split(*response.psf.functions(pixels.nodes, vector))))
         if response.exposure is not None:
-            unit *= self._exposure(shape, vector)
+            unit *= self._exposure(pixels, shape, vector)
         if self.folding.measured is not None:
             unit = unit[:, self.folding.true]
         matrix = self.folding.matrix(response.edisp, vector, len(self.kept.index))
         inside, bins = self.kept.select(shape.rows, shape.columns)
         return _Placed(np.ascontiguousarray(unit), matrix, inside, bins)
 
-    def _exposure(self, shape: PsfShape, vector: FloatArray) -> FloatArray:
+    def _exposure(self, pixels: PsfPixels, shape: PsfShape, vector: FloatArray) -> FloatArray:
         """Exposure to the source of the runs that see each pixel, shape (n, energy_true)."""
-        exposure, grid = self.response.exposure_around(shape.rows, shape.columns), self.response.grid
+        grid, (rows, columns) = self.response.grid, pixels.looked_up
+        if self._around is None or self._around[0] is not rows:
+            found = self.response.exposure_around(rows, columns)
+            self._around = rows, [np.ascontiguousarray(part.T) for part in found]
+        exposure, along_y, along_x = (part[shape.active] for part in self._around[1])
         y, x = pixel_of(grid, vector)
         distance_y, distance_x = y - grid.y.start - shape.rows, x - grid.x.start - shape.columns
         if grid.frame.period is not None:
             period = grid.frame.period
             distance_x = distance_x - period * np.round(distance_x / period)
         if not (np.isfinite(y) and np.isfinite(x)):
-            return exposure.values.T
-        there = exposure.values + exposure.along_y * distance_y + exposure.along_x * distance_x
-        return np.maximum(there, 0.0).T
+            return np.asarray(exposure)
+        exposure += along_y * distance_y[:, None]
+        exposure += along_x * distance_x[:, None]
+        return np.maximum(exposure, 0.0, out=exposure)
 
     def _fold(self, position: tuple[float, ...], key: tuple[Any, ...]) -> FloatArray:
         """Counts in the bins for a flux of scale 1."""

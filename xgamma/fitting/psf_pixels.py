@@ -69,6 +69,8 @@ class PsfShape:
     ----------
     rows, columns
         Array positions of the pixels that the functions reach, shape (n,).
+    active
+        Which these are among those that were looked up.
     whole
         From the coefficients of the functions without their core to the integrals, shape (n, size).
     core
@@ -79,6 +81,7 @@ class PsfShape:
 
     rows: IntArray
     columns: IntArray
+    active: IntArray
     whole: csr_array
     core: csr_array
     inner: IntArray
@@ -145,7 +148,13 @@ class PsfPixels:
             pixel_matrix(self.nodes, separation(p.vectors[k], vector), p.weight[k])
             for p, k in ((whole, active), (core, near))
         ]
-        return PsfShape(self._rows[active], self._columns[active], matrices[0], matrices[1], place[self._inner[near]])
+        rows, columns = self._rows[active], self._columns[active]
+        return PsfShape(rows, columns, active, matrices[0], matrices[1], place[self._inner[near]])
+
+    @property
+    def looked_up(self) -> tuple[IntArray, IntArray]:
+        """Array positions of the pixels around the last position; other arrays when these change."""
+        return self._rows, self._columns
 
     def _look_up(self, vector: FloatArray) -> None:
         """Find the pixels around a position, with room for it to move."""

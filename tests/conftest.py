@@ -14,7 +14,8 @@ settings.register_profile("xgamma", deadline=None)
 settings.load_profile("xgamma")
 
 # several folders have a conftest.py; as a source of examples they would clash by their name
-collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+# programs that run in gammapy's environment are no tests
+collect_ignore_glob = ["conftest.py", "*/conftest.py", "*/peer_*.py"]
 
 # no test fetches anything: the tables of earth rotation are those that come with astropy
 iers.conf.auto_download = False

@@ -121,7 +121,8 @@ def test_what_waits_does_not_grow_with_the_survey(tmp_path, what):
         path = tmp_path / f"{columns}" / "cube.zarr"
         stored(path, 3, columns)
         waiting = Waiting()
-        with dask.config.set(scheduler="threads", num_workers=2), waiting:
+        # in one thread, whose order is always the same
+        with dask.config.set(scheduler="sync"), waiting:
             cube = xg.open_cube(path)
             if what == "catalogue":
                 assert len(source_catalogue(cube, **OPTIONS)) == columns
@@ -129,4 +130,4 @@ def test_what_waits_does_not_grow_with_the_survey(tmp_path, what):
                 maps = ts_map(cube, kernel_width="1.1 deg") if what == "maps" else sensitivity_map(cube, "0.3 deg")
                 maps.gamma.to_zarr(tmp_path / f"{columns}" / "maps.zarr", resume=True)
         most.append(waiting.most)
-    assert 0 < most[1] < 1.3 * most[0]
+    assert 0 < most[1] < 1.2 * most[0]

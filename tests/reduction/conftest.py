@@ -11,9 +11,6 @@ from xgamma.dl3.store import Store, open_store
 from xgamma.dl3.write import write_observation
 from xgamma.io.sample import sample_path
 
-#: Programs for the interpreter of another environment.
-collect_ignore = ["peer_gammapy.py", "peer_gammapy_spectra.py"]
-
 #: Start of the runs, seconds since J2000.0 (TT).
 START = 762_528_669.184
 

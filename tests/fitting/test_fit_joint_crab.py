@@ -9,6 +9,7 @@ import xarray as xr
 
 import xgamma as xg
 from xgamma.fitting.own_axes import on_axes_of_cube
+from xgamma.models.systematics import Systematics
 
 pytestmark = pytest.mark.real_data
 
@@ -189,3 +190,22 @@ def test_the_published_fit_of_five_instruments(instruments, name):
     # half of the last digit, and a hundredth of the error: fluxes were integrated by the trapezoid rule there
     assert np.all(np.abs(ours[:, 0] - printed[:, 0]) < 0.005 + 0.01 * printed[:, 1])
     assert np.all(np.abs(ours[:, 1] - printed[:, 1]) < 0.005 + 0.01 * printed[:, 1])
+
+
+def test_the_published_fit_with_an_energy_scale_of_each_instrument(instruments):
+    """Table 4 of the article: 3.88 +- 0.35, 2.51 +- 0.04, 0.24 +- 0.03; scales of its file of results."""
+    spectral = xg.LogParabolaSpectralModel(amplitude="4e-11 cm-2 s-1 TeV-1", reference="1 TeV", alpha=2.5, beta=0.1)
+    widths = {name: 0.05 if name == "fermi" else 0.15 for name in RANGES}
+    scales = [Systematics(energy_scale=w, name=f"{n}-syst", datasets_names=[n]) for n, w in widths.items()]
+    result = instruments.gamma.fit(xg.Models([xg.SkyModel(spectral, name="crab"), *scales]))
+    assert result.success
+    found = result.models["crab"].spectral
+    scale = np.array([1e11, 1.0, np.log(10.0)])
+    ours = np.array([[p.value, p.error] for p in (found.amplitude, found.alpha, found.beta)]) * scale[:, None]
+    printed = np.array([[3.8810, 0.3539], [2.5109, 0.0376], [0.2424, 0.0276]])
+    assert np.all(np.abs(ours[:, 0] - printed[:, 0]) < 0.01 * printed[:, 1])
+    np.testing.assert_allclose(ours[:, 1], printed[:, 1], rtol=0.02)
+    published = {"fermi": 0.0043, "magic": -0.0029, "veritas": -0.0558, "fact": -0.1030, "hess": 0.0991}
+    for name, value in published.items():
+        parameter = result.models[f"{name}-syst"].nuisance.energy_scale
+        assert parameter.value - 1.0 == pytest.approx(value, abs=0.02 * parameter.error), name

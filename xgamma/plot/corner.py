@@ -241,6 +241,8 @@ def _panels(fig: Figure | None, number: int) -> tuple[list[list[Axes]], bool]:
                 ax = fig.add_subplot(grid[i, j], **share)
                 ax.tick_params(labelbottom=i == number - 1, labelleft=j == 0 and i > 0, labelsize="x-small")
                 ax.xaxis.set_major_locator(MaxNLocator(4))
+                for axis in (ax.xaxis, ax.yaxis):
+                    axis.get_offset_text().set_fontsize("xx-small")
                 ax.yaxis.set_major_locator(MaxNLocator(4))
                 row.append(ax)
             axes.append(row)

@@ -183,7 +183,7 @@ def test_a_fit_survives_the_loss_of_a_worker(monkeypatch):
 
 # ---------------------------------------------------------------------- words, and parts
 def test_words(client):
-    with pytest.raises(TypeError, match="must be a distributed.Client"):
+    with pytest.raises(TypeError, match=r"must be a distributed\.Client"):
         fit(spectra(), source(), client=3)
     empty = {n: c.assign(mask_fit=xr.zeros_like(c.counts, dtype=bool)) for n, c in spectra(2).items()}
     with pytest.warns(UserWarning, match="no bin of"), pytest.raises(ValueError, match="there is nothing to fit"):
@@ -206,7 +206,7 @@ def test_words(client):
 def test_a_start_without_meaning_is_named(client):
     model = source()
     model.spectral.index.value = 1e6
-    with pytest.raises(ValueError, match="is (nan|inf) at the start"):
+    with pytest.raises(ValueError, match=r"is (nan|inf) at the start"):
         fit(spectra(2), model, client=client)
 
 

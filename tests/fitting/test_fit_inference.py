@@ -1,4 +1,4 @@
-"""Beyond the minimum: priors in fits, profiles and contours as tasks, nested models, criteria, what data do not tell."""
+"""Beyond the minimum: priors, profiles and contours as tasks, nested models, criteria, what data do not tell."""
 
 import warnings
 
@@ -36,8 +36,7 @@ def source(**kwargs):
 def measurement(value=3.0, error=0.5):
     """One flux point: the likelihood of a constant spectrum is a Gaussian of that value and error."""
     axis = energy_axis("1 TeV", "10 TeV", nbin=1)
-    points = xr.Dataset({"dnde": ("energy", [value * 1e-12]), "dnde_err": ("energy", [error * 1e-12])}, axis.coords)
-    return points
+    return xr.Dataset({"dnde": ("energy", [value * 1e-12]), "dnde_err": ("energy", [error * 1e-12])}, axis.coords)
 
 
 def constant(prior=None, start=2.5, **limits):
@@ -271,7 +270,7 @@ def test_words_of_the_likelihood_ratio():
     with pytest.raises(ValueError, match="are the two swapped"):
         likelihood_ratio(rich, null)
     other = nested(spectrum_cube(n_obs=8, seed=5))[1]
-    with pytest.raises(ValueError, match="not of the same data|fits worse"):
+    with pytest.raises(ValueError, match="not of the same data"):
         likelihood_ratio(null, nested(spectrum_cube(n_obs=3))[1])
     if other.total_stat > null.total_stat:
         with pytest.raises(ValueError, match="fits worse"):

@@ -1,4 +1,4 @@
-"""Nested models: is the richer one needed?"""
+"""Likelihood ratios of nested models: whether the richer one is needed."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def likelihood_ratio(null: FitResult, alternative: FitResult, *, one_sided: bool
     Notes
     -----
     If the null hypothesis is right, the data are many, and its values lie inside what the alternative allows, TS
-    follows a :math:`\chi^2` distribution with as many degrees of freedom as there are more free parameters [1]_. None of
-    this holds where a parameter means nothing in the null hypothesis (the position or index of a source without norm):
-    the chance of the best of all positions is larger, and simulations have to tell it [2]_.
+    follows a :math:`\chi^2` distribution with as many degrees of freedom as there are more free parameters [1]_. None
+    of this holds where a parameter means nothing in the null hypothesis (the position or index of a source without
+    norm): the chance of the best of all positions is larger, and simulations have to tell it [2]_.
 
     References
     ----------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -18,9 +17,10 @@ from xgamma.coords.units import to_unit
 from xgamma.fitting.cubes import Cubes, Spectra, match_models, named_cubes, spectra_of
 from xgamma.fitting.dataset import BinnedDataset, Contribution, Likelihood, PriorTerm, SpectralContribution
 from xgamma.fitting.flux import SpectralFlux
-from xgamma.fitting.likelihood import CashStatistic, ChiSquare, Statistic, WStatistic
+from xgamma.fitting.likelihood import Statistic
 from xgamma.fitting.map_compile import compile_map
 from xgamma.fitting.map_cubes import Maps, at_row, check_map_models, is_map, maps_of, response_arrays
+from xgamma.fitting.measured_bins import MASKS, Loaded, check_bins, statistic_of
 from xgamma.fitting.points import POINT_STATISTICS, compile_points, is_points, point_stat_name, points_of
 from xgamma.fitting.response import Response, response
 from xgamma.fitting.systematics import (
@@ -51,8 +51,6 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "wstat": ("counts", "counts_off", "acceptance", "acceptance_off"),
     "chi2": ("counts", "(background)", "(counts_error)", "(counts_off)", "(acceptance)", "(acceptance_off)"),
 }
-#: Variables that choose bins, or weigh them.
-MASKS = ("mask_safe", "mask_fit", "weights")
 #: Variables that are responses of maps.
 RESPONSES = ("exposure", "psf", "edisp", "irf_exposure", "psf_exposure", *GTI)
 
@@ -181,8 +179,8 @@ def compile_likelihood(
             datasets += compile_map(s, chosen, parameters, values, responses, statistic, systematics)
         else:
             nuisance = Nuisance.of(own, parameters)
-            datasets.append(_compile(_Loaded(s, name, loaded[id(s)]), sources, parameters, fluxes, nuisance))
-    _check_bins(datasets, whole)
+            datasets.append(_compile(Loaded(s, name, loaded[id(s)]), sources, parameters, fluxes, nuisance))
+    check_bins(datasets, whole)
     check_systematics(systematics, parameters, datasets)
     return Likelihood(tuple(datasets), prior_terms(parameters))
 
@@ -224,7 +222,7 @@ def _stat_names(named: Mapping[str, xr.Dataset], stat: StatName | Mapping[str, S
 
 
 def _map_statistic(name: str, s: Maps, values: Mapping[str, FloatArray]) -> tuple[BoolArray, Statistic]:
-    return _statistic(_Loaded(s, name, values))
+    return statistic_of(Loaded(s, name, values))
 
 
 def prior_terms(parameters: Parameters) -> tuple[PriorTerm, ...]:
@@ -235,15 +233,6 @@ def prior_terms(parameters: Parameters) -> tuple[PriorTerm, ...]:
             prior = parameter.prior.bound(parameter.unit, parameters.names[place])
             terms.append(PriorTerm(place, prior, float(u.Unit(parameter.unit).to(prior.unit or ""))))
     return tuple(terms)
-
-
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    """A cube in memory: arrays with dims (*lead, energy), (*lead, energy_true), (*lead, energy_true, energy)."""
-
-    spectra: Spectra
-    stat: str
-    values: Mapping[str, FloatArray]
 
 
 def _load(
@@ -282,14 +271,14 @@ def _aligned(s: Spectra, name: str, core: tuple[str, ...]) -> xr.Variable:
 
 
 def _compile(
-    loaded: _Loaded,
+    loaded: Loaded,
     models: list[SkyModel],
     parameters: Parameters,
     fluxes: dict[Any, Any],
     nuisance: Nuisance = NO_SYSTEMATICS,
 ) -> BinnedDataset:
     s = loaded.spectra
-    kept, statistic = _statistic(loaded)
+    kept, statistic = statistic_of(loaded)
     part = np.repeat(np.arange(len(s.labels)), kept.reshape(len(s.labels), -1).sum(axis=1))
     responses: dict[Any, Response] = {}
     contributions: list[Contribution] = []
@@ -316,7 +305,7 @@ def _compile(
     return BinnedDataset(s.name, s.labels, part, statistic, tuple(contributions), kept, factors)
 
 
-def _means(loaded: _Loaded, model: SkyModel, parameters: Parameters, energy: FloatArray) -> list[TemporalFactor | None]:
+def _means(loaded: Loaded, model: SkyModel, parameters: Parameters, energy: FloatArray) -> list[TemporalFactor | None]:
     """Means of a source that varies over the good time intervals of each spectrum to which it belongs."""
     s, found = loaded.spectra, []
     rows = s.rows(model).ravel()
@@ -328,7 +317,7 @@ def _means(loaded: _Loaded, model: SkyModel, parameters: Parameters, energy: Flo
     return found
 
 
-def _response(loaded: _Loaded, kept: BoolArray, model: SkyModel, rows: BoolArray) -> Response:
+def _response(loaded: Loaded, kept: BoolArray, model: SkyModel, rows: BoolArray) -> Response:
     s, values = loaded.spectra, loaded.values
     exposure = np.ones(s.axes.true_low.size)
     if model.apply_irf["exposure"]:
@@ -373,95 +362,3 @@ def _check_exposure(s: Spectra, wanted: BoolArray, kept: BoolArray, folding: Res
         raise ValueError(msg)
     if blind:
         warnings.warn(f"the exposure of {blind} is zero in all bins that are fitted", UserWarning, stacklevel=2)
-
-
-def _statistic(loaded: _Loaded) -> tuple[BoolArray, Statistic]:
-    """Bins that take part, and their statistic."""
-    values, s = loaded.values, loaded.spectra
-    shape = (*s.shape, *s.bins)
-    kept, weights = _kept(loaded, shape)
-    wide = {
-        n: np.asarray(np.broadcast_to(v, shape), float)
-        for n, v in values.items()
-        if n not in (*MASKS, "exposure", "edisp", *GTI)
-    }
-    on_off = loaded.stat == "wstat" or (loaded.stat == "chi2" and "counts_off" in wide)
-    if on_off:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            alpha = wide.pop("acceptance") / wide.pop("acceptance_off")
-        usable = np.isfinite(alpha) & (alpha > 0)
-        kept = _drop(s, kept, usable, "have no off exposure (acceptance or acceptance_off is zero or missing)")
-        wide["alpha"] = np.where(usable, alpha, 1.0)
-    bins = {n: v[kept] for n, v in wide.items()}
-    for name, array in bins.items():
-        bad = int(np.count_nonzero(~np.isfinite(array)))
-        if bad:
-            msg = f"{name!r} of {s.name!r} is not finite in {bad} of the {array.size} bins inside the masks; mask them"
-            raise ValueError(msg)
-        if name in ("counts", "counts_off") and loaded.stat != "chi2" and array.min(initial=0.0) < 0:
-            msg = f"{name!r} of {s.name!r} are negative in some bins; {loaded.stat} needs counts (chi2 takes any value)"
-            raise ValueError(msg)
-    if loaded.stat == "chi2":
-        return _chi_square(loaded, kept, bins, weights)
-    weight = None if weights is None else weights[kept]
-    if loaded.stat == "wstat":
-        return kept, WStatistic(bins["counts"], bins["counts_off"], bins["alpha"], weight)
-    known = bins.get("background", np.zeros(bins["counts"].shape))
-    return kept, CashStatistic(bins["counts"], known, weight, with_constants=loaded.stat == "cstat")
-
-
-def _chi_square(
-    loaded: _Loaded, kept: BoolArray, bins: dict[str, FloatArray], weights: FloatArray | None
-) -> tuple[BoolArray, Statistic]:
-    """Gaussian errors: those of the cube, or the square roots of the counts."""
-    counts, known = bins["counts"], bins.get("background", np.zeros(bins["counts"].shape))
-    if "alpha" in bins:
-        known = bins["alpha"] * bins["counts_off"]
-    if "counts_error" in bins:
-        errors = bins["counts_error"]
-    elif "alpha" in bins:
-        errors = np.sqrt(counts + bins["alpha"] ** 2 * bins["counts_off"])
-    else:
-        errors = np.sqrt(counts)
-    inside = kept.copy()
-    inside[kept] = errors > 0
-    _drop(loaded.spectra, kept, inside, "have no error, being empty; chi2 is biased there, prefer cash or wstat")
-    good = errors > 0
-    weight = None if weights is None else weights[inside]
-    return inside, ChiSquare(counts[good], errors[good], known[good], weight)
-
-
-def _kept(loaded: _Loaded, shape: tuple[int, ...]) -> tuple[BoolArray, FloatArray | None]:
-    """Bins inside the masks, and their weights where masks are not bool."""
-    kept, weights = np.ones(shape, bool), None
-    for name in MASKS:
-        if name not in loaded.values:
-            continue
-        mask = np.broadcast_to(loaded.values[name], shape)
-        if mask.dtype != bool:
-            if not np.all(np.isfinite(mask)) or mask.min(initial=0) < 0:
-                msg = f"{name!r} of {loaded.spectra.name!r} must be bool, or weights that are finite and not negative"
-                raise ValueError(msg)
-            weights = mask.astype(float) if weights is None else weights * mask
-        kept &= mask != 0
-    return kept, weights
-
-
-def _drop(s: Spectra, kept: BoolArray, usable: BoolArray, why: str) -> BoolArray:
-    """Leave bins out, and say so."""
-    lost = kept & ~usable
-    if lost.any():
-        labels = [s.labels[i] for i in np.flatnonzero(lost.reshape(len(s.labels), -1).any(axis=1))]
-        warnings.warn(f"{int(lost.sum())} bins of {labels} {why}; they are left out", UserWarning, stacklevel=2)
-    return kept & usable
-
-
-def _check_bins(datasets: list[BinnedDataset], whole: bool = True) -> None:
-    """Complain of datasets without bins."""
-    numbers = [np.bincount(d.part, minlength=len(d.labels)) for d in datasets]
-    empty = [d.labels[i] for d, number in zip(datasets, numbers, strict=True) for i in np.flatnonzero(number == 0)]
-    if whole and not sum(d.n_bins for d in datasets):
-        msg = f"no bin of {empty} is inside mask_safe and mask_fit: there is nothing to fit"
-        raise ValueError(msg)
-    if empty:
-        warnings.warn(f"no bin of {empty} is inside the masks; they take no part", UserWarning, stacklevel=2)

@@ -157,8 +157,8 @@ def distribute(
     Parameters
     ----------
     cubes, models, stat
-        As for `xgamma.fitting.compile.compile_likelihood`. Lazy cubes are computed by the workers, and never come to the
-        driver; those in memory are sent to the scheduler, which keeps them in order to send them again.
+        As for `xgamma.fitting.compile.compile_likelihood`. Lazy cubes are computed by the workers, and never come to
+        the driver; those in memory are sent to the scheduler, which keeps them in order to send them again.
     client
         A `distributed.Client`.
     n_parts

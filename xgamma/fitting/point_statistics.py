@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,10 @@ class _OfPoints:
     def background(self, signal: FloatArray) -> FloatArray:
         """Return zeros: fluxes have no background."""
         return np.zeros_like(signal)
+
+    def scaled(self, factor: float) -> Self:
+        """Return the statistic as it is: fluxes have no background to be scaled."""
+        return self
 
     def _values(self, signal: FloatArray) -> FloatArray:
         raise NotImplementedError

@@ -161,8 +161,8 @@ def predict_tile(
     bins = KeptBins.of(np.ones((number, *grid.shape), bool))
     total = np.zeros(bins.size)
     beyond = np.zeros(number, bool)
-    plain, systematics = without_systematics(sources)
-    for model in plain:
+    _, systematics = without_systematics(sources)
+    for model in (m for m in sources if isinstance(m, SkyModel)):
         response = map_response(axes, values, model, grid, exposure_grid, everywhere=False)
         if response.edisp is None:
             low, high = response.axes.true_low.min(), response.axes.true_high.max()
@@ -190,7 +190,7 @@ def _lazy(s: Maps, sources: Sequence[Model], responses: dict[str, xr.Variable]) 
         own = {n: at_row(v.data, place) for n, v in responses.items()}
         for (j, y), (i, x) in product(enumerate(_slices(chunks_y)), enumerate(_slices(chunks_x))):
             grid = s.grid.tile(y, x)
-            near: list[Model] = [m for m in chosen if _touches(m, grid, far)]
+            near: list[Model] = [m for m in chosen if isinstance(m, SkyModel) and _touches(m, grid, far)]
             near += systematics if near else ()
             blocks[(*place, 0, j, i)] = _block(axes, own, near, s.grid, (y, x), far, (1,) * len(s.lead))
     return xr.Variable((*s.lead, "energy", "y", "x"), da.block(blocks.tolist()))

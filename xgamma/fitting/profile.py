@@ -256,8 +256,8 @@ def contour_along_rays(
 
     Notes
     -----
-    Along each direction the profile over both parameters is followed to where it has risen: points lie on the contour to
-    a millionth of their distance. A contour that a direction crosses twice is not of this kind.
+    Along each direction the profile over both parameters is followed to where it has risen: points lie on the contour
+    to a millionth of their distance. A contour that a direction crosses twice is not of this kind.
     """
     size = np.sqrt(np.diag(covariance))
     if not np.all(np.isfinite(size) & (size > 0)) or np.linalg.eigvalsh(covariance / np.outer(size, size))[0] <= 0:
@@ -268,8 +268,7 @@ def contour_along_rays(
     angles = 2.0 * np.pi * np.arange(n) / n
     rays = (root @ np.array([np.cos(angles), np.sin(angles)])).T
     points = [delayed(_on_ray, pure=False)(blob, options, pair, rise, ray) for ray in rays]
-    whole = da.stack([da.from_delayed(p, (2,), float) for p in [*points, points[0]]])
-    return whole
+    return da.stack([da.from_delayed(p, (2,), float) for p in [*points, points[0]]])
 
 
 def _on_ray(blob: bytes, options: Options, pair: tuple[str, str], rise: float, ray: FloatArray) -> FloatArray:

@@ -53,9 +53,9 @@ def sample_posterior(
     -------
     xarray.DataTree
         Groups as those of ArviZ: ``posterior`` with a variable for each parameter (its full name) over dims ``chain``
-        (walkers of all ensembles) and ``draw``; ``sample_stats`` with ``lp`` (log of the posterior density up to a constant) and
-        ``acceptance_rate``; ``diagnostics`` over ``parameter``: ``r_hat``, autocorrelation time ``tau`` in steps, and effective
-        number of samples ``ess``.
+        (walkers of all ensembles) and ``draw``; ``sample_stats`` with ``lp`` (logarithm of the posterior density up to
+        a constant) and ``acceptance_rate``; ``diagnostics`` over ``parameter``: ``r_hat``, autocorrelation time ``tau``
+        in steps, and effective number of samples ``ess``.
 
     Raises
     ------
@@ -73,8 +73,8 @@ def sample_posterior(
     -----
     The density is :math:`\exp(-S / 2)`, with the fit statistic :math:`S` that holds :math:`-2 \ln p` of each prior; a
     parameter without prior has a flat one within its limits. Walkers move along differences of each other (differential
-    evolution with snooker updates [1]_): strongly correlated parameters of different units are no harder than others. They
-    are not made for more than some thirty parameters, or for several separate maxima.
+    evolution with snooker updates [1]_): strongly correlated parameters of different units are no harder than others.
+    They are not made for more than some thirty parameters, or for several separate maxima.
 
     References
     ----------
@@ -134,7 +134,7 @@ def _emcee() -> Any:
     if find_spec("emcee") is None:
         msg = "samples of the posterior need emcee: pip install 'xgamma[sampling]'"
         raise ModuleNotFoundError(msg)
-    import emcee  # noqa: PLC0415
+    import emcee
 
     return emcee
 
@@ -258,8 +258,8 @@ def autocorrelation_time(chains: FloatArray) -> float:
 
     Notes
     -----
-    :math:`1 + 2 \sum_t \rho(t)` of the mean autocorrelation of all walkers, up to the first window of five times the sum
-    itself (A. Sokal, 1996).
+    :math:`1 + 2 \sum_t \rho(t)` of the mean autocorrelation of all walkers, up to the first window of five times the
+    sum itself (A. Sokal, 1996).
 
     Examples
     --------

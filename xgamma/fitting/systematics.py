@@ -288,7 +288,9 @@ def parts_of(s: Spectra, rows: BoolArray) -> list[Spectra]:
         cube = s.cube.isel({s.lead[0]: numbers})
         return [replace(s, cube=cube, shape=(len(numbers),), labels=tuple(labels))]
     return [
-        replace(s, cube=s.cube.isel(dict(zip(s.lead, map(int, place), strict=True))), lead=(), shape=(), labels=(label,))
+        replace(
+            s, cube=s.cube.isel(dict(zip(s.lead, map(int, place), strict=True))), lead=(), shape=(), labels=(label,)
+        )
         for place, label in zip(places, labels, strict=True)
     ]
 

@@ -192,7 +192,7 @@ class Models(MutableSequence[Model]):
         """Return a parameter by its name, also by the one that it had before it was linked."""
         parameters = self.parameters
         model, _, own = name.rpartition(".")
-        if name not in parameters and model in self.names and own in self[model].parameters:
+        if name not in parameters.names and model in self.names and own in self[model].parameters.names:
             found: Parameter = self[model].parameters[own]
             return found
         return parameters[name]

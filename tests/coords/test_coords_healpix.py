@@ -136,9 +136,12 @@ def test_equal_density_gives_solid_angles():
     assert float(abs(finer[0] / solid_angle(target) - 1).max()) < 0.01
 
 
-def test_whole_sky_keeps_its_counts():
-    target = sky_grid(GC, ("360 deg", "180 deg"), "2 deg", proj="CAR")
-    counts = sky(4, units="", planes=1)
+@pytest.mark.parametrize(("frame", "level"), [("galactic", 4), ("icrs", 5), ("galactic", 6)])
+@pytest.mark.parametrize("proj", ["CAR", "AIT"])
+def test_whole_sky_keeps_its_counts(frame, level, proj):
+    """Also at poles, where solid angles change inside a pixel, and over the seam."""
+    target = sky_grid(GC, ("360 deg", "180 deg"), "2 deg", proj=proj)
+    counts = sky(level, frame=frame, units="", planes=1)
     assert float(healpix_to_wcs(counts, target).sum()) == pytest.approx(float(counts.sum()), rel=1e-12)
 
 

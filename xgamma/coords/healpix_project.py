@@ -18,6 +18,7 @@ from xgamma.coords.grid import sky_chunks
 from xgamma.coords.healpix import CELL_IDS, CELLS, HealpixGrid, healpix_grid_of
 from xgamma.coords.healpix_ring import ring_neighbours
 from xgamma.coords.sky import SkyGrid, grid_of
+from xgamma.kernels.sphere import to_vectors
 
 __all__ = ["healpix_to_wcs"]
 
@@ -28,6 +29,8 @@ Weights = tuple[csr_array, NDArray[np.bool_]]
 METHODS = ("bilinear", "nearest")
 #: Points along the smaller of a pixel and a cell, by which counts are shared.
 OVERSAMPLING = 4
+#: Part by which solid angles of neighbouring pixels differ above which points inside a pixel have their own.
+UNEVEN = 0.02
 #: Points that are placed at a time.
 POINTS = 2**22
 #: Weights below this are none: a position on a ring must not ask for the next one.
@@ -196,7 +199,8 @@ def _shares(key: Key, grid: SkyGrid, tile: SkyGrid, oversampling: int) -> Weight
     """Shares of the cells that fall into each pixel of a tile, by points inside the pixels."""
     cells = _cells(key)
     step = _step(cells, grid, oversampling)
-    matrix = vstack([_strip(cells, strip, step) for strip in _strips(tile, step)])
+    uneven = _uneven(grid)
+    matrix = vstack([_strip(cells, strip, step, uneven) for strip in _strips(tile, step)])
     matrix = csr_array(matrix @ diags_array(_scales(key, grid, oversampling)))
     return matrix, np.diff(matrix.indptr) > 0
 
@@ -211,7 +215,7 @@ def _scales(key: Key, grid: SkyGrid, oversampling: int) -> NDArray[np.float64]:
     step = _step(cells, grid, oversampling)
     total = np.zeros(cells.size)
     for strip in _strips(_widened(grid, 2.0 * cells.cell_size), step):
-        total += np.asarray(_strip(cells, strip, step).sum(axis=0)).ravel()
+        total += np.asarray(_strip(cells, strip, step, _uneven(grid)).sum(axis=0)).ravel()
     whole = np.abs(total - 1.0) < STRAY * max(grid.frame.binsize) / (step * cells.cell_size)
     return np.where(whole, 1.0 / np.where(whole, total, 1.0), 1.0)
 
@@ -246,17 +250,42 @@ def _widened(grid: SkyGrid, margin: float) -> SkyGrid:
     )
 
 
-def _strip(cells: HealpixGrid, strip: SkyGrid, step: int) -> csr_array:
+@functools.lru_cache(maxsize=8)
+def _uneven(grid: SkyGrid) -> bool:
+    """Whether solid angles change so fast from pixel to pixel that they do inside one, as at the poles of an all-sky map."""
+    omega = pixel_solid_angle(grid.frame, grid.y, grid.x)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = [np.abs(np.diff(omega, axis=a)) / np.minimum(*_neighbours(omega, a)) for a in (0, 1)]
+    return any(bool((s[np.isfinite(s)] > UNEVEN).any()) for s in steps)
+
+
+def _neighbours(values: NDArray[np.float64], axis: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return np.delete(values, -1, axis=axis), np.delete(values, 0, axis=axis)
+
+
+def _area(grid: SkyGrid, y: NDArray[np.float64], x: NDArray[np.float64], step: int) -> NDArray[np.float64]:
+    """Solid angle around points of a plane, up to a common factor: small quadrangles, by their diagonals."""
+    half = 0.05 / step
+    corners = [to_vectors(*grid.frame.pixel_to_sky(y + dy, x + dx)) for dy in (-half, half) for dx in (-half, half)]
+    return np.nan_to_num(np.linalg.norm(np.cross(corners[3] - corners[0], corners[2] - corners[1]), axis=-1))
+
+
+def _strip(cells: HealpixGrid, strip: SkyGrid, step: int, uneven: bool) -> csr_array:
     """Solid angle of each pixel, in units of a cell's, by the cells in which its points lie."""
     offsets = (np.arange(step) + 0.5) / step - 0.5
     y = (np.asarray(strip.y)[:, None] + offsets)[:, None, :, None]
     x = (np.asarray(strip.x)[:, None] + offsets)[None, :, None, :]
-    lon, lat = strip.frame.pixel_to_sky(*np.broadcast_arrays(y, x))
+    y, x = np.broadcast_arrays(y, x)
+    lon, lat = strip.frame.pixel_to_sky(y, x)
+    part = np.isfinite(lon).astype(float)
+    if uneven:
+        part *= _area(strip, y, x, step)
+    part = part.reshape(-1, step**2)
     lon, lat = cells.from_frame(strip.frame, lon.reshape(-1, step**2), lat.reshape(-1, step**2))
     place = cells.find(lon, lat)
-    number = np.isfinite(lon).sum(axis=1, keepdims=True)
+    number = part.sum(axis=1, keepdims=True)
     omega = pixel_solid_angle(strip.frame, strip.y, strip.x).ravel()[:, None]
-    weight = np.broadcast_to(omega / np.maximum(number, 1) / cells.solid_angle, place.shape)
+    weight = part * (omega / np.where(number > 0, number, 1.0) / cells.solid_angle)
     rows = np.broadcast_to(np.arange(place.shape[0])[:, None], place.shape)
     used = place >= 0
     return csr_array((weight[used], (rows[used], place[used])), shape=(place.shape[0], cells.size))

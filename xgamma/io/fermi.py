@@ -47,7 +47,7 @@ def open_fermi(
     ----------
     counts
         Counts cube of gtbin (CCUBE), HEALPix counts (HEALPIX), or an event list, which is counted onto `grid`. Without,
-        the cube has no counts: enough to predict or simulate.
+        all counts are 0: enough to predict or simulate.
     exposure
         Exposure cube of gtexpcube2, on any sky grid or HEALPix. Its energies are nodes, and it is interpolated.
     psf
@@ -185,7 +185,7 @@ def _measured(file: FermiFile | None, grid: xr.Dataset | None) -> xr.Dataset:
             coords = coords.merge(_energy_of(grid).coords).coords
         cube = xr.Dataset(coords=coords)
         if file is None:
-            return cube
+            return cube.assign(counts=_no_counts(cube))
         if file.kind == "events":
             return cube.assign(counts=event_counts(file, cube))
     else:
@@ -194,6 +194,13 @@ def _measured(file: FermiFile | None, grid: xr.Dataset | None) -> xr.Dataset:
     if grid is not None:
         _check_same(counts, grid, file)
     return counts.to_dataset(name="counts")
+
+
+def _no_counts(cube: xr.Dataset) -> xr.Variable:
+    import dask.array as da
+
+    shape = (cube.sizes["energy"], cube.sizes["y"], cube.sizes["x"])
+    return xr.Variable(("energy", "y", "x"), da.zeros(shape, chunks=-1), {"units": "", "long_name": "Counts"})
 
 
 def _energy_of(grid: xr.Dataset) -> xr.DataArray:

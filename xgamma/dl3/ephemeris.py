@@ -166,7 +166,7 @@ class Ephemeris:
         """Return phases from 0 up to 1 at the same times."""
         fraction = self.turns(time) % 1.0
         # the remainder of a tiny negative number rounds to 1
-        return np.where(fraction < 1.0, fraction, 0.0)
+        return np.where(fraction == 1.0, 0.0, fraction)
 
     @property
     def _later_at_reference(self) -> float:

@@ -75,8 +75,14 @@ class OpenRun:
 
     @functools.cached_property
     def ontime(self) -> float:
-        """Summed length of the good time intervals in s: the background's time."""
+        """Summed length of the good time intervals in s."""
         return float((self.gti[:, 1] - self.gti[:, 0]).sum())
+
+    @functools.cached_property
+    def background_time(self) -> float:
+        """Ontime that the background belongs to, in s: a filter on the phase keeps a part of it, as of the livetime."""
+        cut = self.files.observation.cut
+        return self.ontime * (1.0 if cut is None else cut.livetime_fraction)
 
     @functools.cached_property
     def livetime(self) -> float:
@@ -171,7 +177,7 @@ class OpenRun:
     def background(self, geometry: PixelGeometry, offset: np.ndarray) -> np.ndarray:
         """Return predicted background events in each pixel, shape (n_energy, ...)."""
         rate = self.background_rate(geometry.vectors, offset)
-        return np.multiply(rate, geometry.solid_angle * self.ontime, out=rate)
+        return np.multiply(rate, geometry.solid_angle * self.background_time, out=rate)
 
     def background_rate(self, vectors: np.ndarray, offset: np.ndarray) -> np.ndarray:
         """Return the background rate in s-1 sr-1 in bins of energy at ICRS vectors (..., 3)."""

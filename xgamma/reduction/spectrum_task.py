@@ -185,7 +185,7 @@ def _background(spectra: SpectrumRun) -> np.ndarray:
     rate = spectra.run.background_rate(vectors, spectra.run.offset(vectors))
     omega = np.array([region.solid_angle for region in spectra.regions])
     mean = np.add.reduceat(rate * weights, first, axis=1).T
-    return np.asarray(mean * omega[:, np.newaxis] * spectra.run.ontime)
+    return np.asarray(mean * omega[:, np.newaxis] * spectra.run.background_time)
 
 
 def _on_off(offs: Sequence[OffSpectrum]) -> Arrays:

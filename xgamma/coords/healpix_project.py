@@ -252,7 +252,7 @@ def _widened(grid: SkyGrid, margin: float) -> SkyGrid:
 
 @functools.lru_cache(maxsize=8)
 def _uneven(grid: SkyGrid) -> bool:
-    """Whether solid angles change so fast from pixel to pixel that they do inside one, as at the poles of an all-sky map."""
+    """Whether solid angles change so fast from pixel to pixel that they do inside one, as at poles."""
     omega = pixel_solid_angle(grid.frame, grid.y, grid.x)
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = [np.abs(np.diff(omega, axis=a)) / np.minimum(*_neighbours(omega, a)) for a in (0, 1)]

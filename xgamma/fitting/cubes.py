@@ -215,7 +215,7 @@ def match_models(models: Models, spectra: Iterable[Spectra], maps: Iterable[Spec
             known = [n for s in (*cubes, *sky) for n in dict.fromkeys([s.name, *s.labels])]
             where = f"belongs to {model.datasets_names}, none of the datasets {_some(known)}"
             warnings.warn(f"model {model.name!r} {where}; it takes no part", UserWarning, stacklevel=2)
-        else:
+        elif len(cubes) + len(sky) > 1:  # one alone may be a part of what the models are for
             _tell_missing(model, (*cubes, *sky))
         if not isinstance(model, SkyModel):
             if on_map or (not cubes and sky):

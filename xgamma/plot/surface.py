@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from scipy.interpolate import RectBivariateSpline
 from scipy.stats import chi2
 
-from xgamma.plot.style import axis_label, color_bar, name_of
+from xgamma.plot.style import axis_label, color_bar
 
 __all__ = ["plot_surface"]
 
@@ -69,7 +69,7 @@ def plot_surface(
     >>> rise = xr.DataArray(x[:, None] ** 2 + y**2, {"index": x, "norm": y}, name="delta_stat")
     >>> ax = plot_surface(rise.to_dataset())
     >>> ax.get_xlabel(), ax.get_ylabel()
-    ('Index', 'Norm')
+    ('index', 'norm')
     >>> plt.close(ax.figure)
     """
     if "delta_stat" not in surface or surface["delta_stat"].ndim != 2:
@@ -98,9 +98,14 @@ def plot_surface(
             ax.contour(fine[0], fine[1], fine[2].T, [level], colors=color, linewidths=1.4, linestyles=style)
             ax.plot([], [], color=color, linewidth=1.4, linestyle=style, label=f"{s:g} σ")
     if ax.get_legend_handles_labels()[1]:
-        ax.legend(fontsize="small")
+        ax.legend(fontsize="small", loc="upper right")
     place = np.unravel_index(int(np.nanargmin(values)), values.shape)
     ax.plot(x[place[0]], y[place[1]], "+", color=color, markersize=9, markeredgewidth=1.5)
-    ax.set_xlabel(axis_label(name_of(first), first.attrs.get("units")))
-    ax.set_ylabel(axis_label(name_of(second), second.attrs.get("units")))
+    ax.set_xlabel(axis_label(_name(first), first.attrs.get("units")))
+    ax.set_ylabel(axis_label(_name(second), second.attrs.get("units")))
     return ax
+
+
+def _name(parameter: xr.DataArray) -> str:
+    """Name of a parameter as it is: that of its model may begin with a small letter."""
+    return str(parameter.attrs.get("long_name") or parameter.name)

@@ -1,6 +1,7 @@
 """From cubes to likelihoods: responses, masks, names, what is refused."""
 
 import pickle
+
 import dask
 import numpy as np
 import pytest

@@ -305,7 +305,7 @@ def all_models(center, frame, scale):
 
 
 def assert_as_predicted(counts, predicted, tolerance, parts=1):
-    """Energies, and places (blocks of `parts` pixels), within Poisson errors and a relative tolerance of what the prediction neglects."""
+    """Energies, and places (blocks of `parts` pixels), within errors and a tolerance for what predictions neglect."""
     shape = counts.shape[0], counts.shape[1] // parts, parts, counts.shape[2] // parts, parts
     counts, predicted = (v.reshape(shape).sum(axis=(2, 4)) for v in (counts, predicted))
     for axes in ((1, 2), (0,)):

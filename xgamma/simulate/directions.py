@@ -253,9 +253,9 @@ class _Centred:
         if isinstance(self.profile, _Round) and self.profile.kind == "point":
             return self.axes.center[np.newaxis], np.ones((1, 1)), np.zeros(0)
         # every second ring is turned by half a step, so that the nodes do not line up
-        first = np.repeat((np.arange(NODE_RINGS) + 0.5) / NODE_RINGS, NODE_SECTORS)
+        first: FloatArray = np.repeat((np.arange(NODE_RINGS) + 0.5) / NODE_RINGS, NODE_SECTORS)
         turn = 0.5 * np.repeat(np.arange(NODE_RINGS) % 2, NODE_SECTORS)
-        second = (np.tile(np.arange(NODE_SECTORS), NODE_RINGS) + turn) / NODE_SECTORS
+        second: FloatArray = (np.tile(np.arange(NODE_SECTORS), NODE_RINGS) + turn) / NODE_SECTORS
         if isinstance(self.profile, _Rings) and self.profile.ratio != 1.0:
             # entries run over directions first: low discrepancy in both
             number = 16 * NODE_RINGS * NODE_SECTORS

@@ -2,6 +2,7 @@
 
 import pickle
 
+import astropy.units as u
 import dask
 import numpy as np
 import pytest
@@ -293,6 +294,22 @@ def test_flux_points(sed_type):
     values = models.parameters.values
     wanted = plain.datasets[0].npred_signal(source(amplitude=4e-12 * 0.9 * 1.2**1.3).parameters.values)
     np.testing.assert_allclose(moved.datasets[0].npred_signal(values), wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("on_off", [True, False])
+@pytest.mark.parametrize("reoptimize", [True, False])
+def test_bands_know_of_systematic_errors(on_off, reoptimize):
+    """Flux points with shifted responses are those of a cube whose responses are right."""
+    cube = spectrum_cube(on_off=on_off)
+    models = Models([source(), shifted(aeff=0.5, energy_scale=1.05, background=1.1)])
+    models["syst"].freeze()
+    name = "acceptance" if on_off else "background"
+    other = cube.assign({name: 1.1 * cube[name]})
+    edges = cube.energy_min.values[::3] * u.TeV
+    found = xg.flux_points(cube, models, energy_edges=edges, reoptimize=reoptimize)
+    wanted = xg.flux_points(other, source(amplitude=4e-12 * 0.5 * 1.05**1.3), energy_edges=edges, reoptimize=reoptimize)
+    for key in ("norm", "norm_err", "stat", "npred", "npred_excess"):
+        np.testing.assert_allclose(found[key], wanted[key], rtol=2e-4, err_msg=key)
 
 
 # ---------------------------------------------------------------------- fits

@@ -20,6 +20,7 @@ from xgamma.fitting.compile import stat_name
 from xgamma.fitting.cubes import Spectra, named_cubes, spectra_of
 from xgamma.fitting.map_cubes import Maps, is_map, maps_of
 from xgamma.fitting.predict import npred, npred_signal
+from xgamma.fitting.systematics import background_factor, without_systematics
 from xgamma.io.flux_layout import flux_attrs
 from xgamma.io.provenance import provenance
 from xgamma.models.models import Models, as_models
@@ -206,13 +207,16 @@ def _terms(spectra: Spectra, source: SkyModel, others: Models, groups: list[slic
         raise ValueError(msg)
     template = cube["counts"].variable
     variables = {name: variable.variable for name, variable in cube.data_vars.items()}
-    arrays = {"counts": template, "shape": npred_signal(cube, source, name=spectra.name).variable}
+    systematics = without_systematics(others)[1]
+    seen = [source, *systematics]
+    arrays = {"counts": template, "shape": npred_signal(cube, seen, name=spectra.name).variable}
     arrays["other"] = _other(spectra, others, kind, arrays["shape"])
     if kind == "wstat":
         off = variables["acceptance_off"]
         arrays["counts_off"] = variables["counts_off"]
         # 0 marks bins without an off region, which take no part
         arrays["alpha"] = (variables["acceptance"] / off.where(off > 0, np.inf)).fillna(0.0)
+        arrays["alpha"] = arrays["alpha"] * background_factor(spectra, systematics) if systematics else arrays["alpha"]
     mask = xr.ones_like(template, dtype=bool)
     for name in ("mask_safe", "mask_fit"):
         if name in variables:
@@ -241,7 +245,11 @@ def _other(spectra: Spectra, others: Models, kind: str, shape: xr.Variable) -> x
         # with the background as its model scales it
         return npred(cube, own, name=spectra.name).variable
     other = npred_signal(cube, own, name=spectra.name).variable if len(own) else xr.zeros_like(shape)
-    return other + cube["background"].variable if kind == "cash" and "background" in cube else other
+    if kind != "cash" or "background" not in cube:
+        return other
+    systematics = without_systematics(own)[1]
+    known = cube["background"].variable
+    return other + (known * background_factor(spectra, systematics) if systematics else known)
 
 
 def _check_regions(spectra: Sequence[Spectra]) -> None:

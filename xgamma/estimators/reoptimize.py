@@ -11,10 +11,11 @@ import xarray as xr
 
 from xgamma.estimators.norm_points import NormSettings, dataset_names, estimate, variable_dims
 from xgamma.fitting.compile import compile_likelihood
-from xgamma.fitting.cubes import Spectra
+from xgamma.fitting.cubes import Spectra, spectra_of
 from xgamma.fitting.fit import fit
-from xgamma.fitting.predict import npred, npred_signal
+from xgamma.fitting.predict import npred, npred_background, npred_signal
 from xgamma.fitting.result import FitResult
+from xgamma.fitting.systematics import background_factor, without_systematics
 from xgamma.kernels.norm_fit import fit_norm
 from xgamma.kernels.norm_limits import norm_sensitivity
 from xgamma.kernels.norm_problem import NormProblem, cash_problem, join_problems, norm_predictions, wstat_problem
@@ -109,7 +110,7 @@ def _band(
             return empty
         null = _without(inside, best.models, free)
         result = empty | _numbers(best, null, free) | _asked(best, inside, source, free, settings)
-    signal = best.models.select([source])
+    signal = Models([best.models[source], *without_systematics(best.models)[1]])
     result["npred"] = np.concatenate([_sums(npred(c, best.models, name=n), c) for n, c in inside.items()])
     result["npred_excess"] = np.concatenate([_sums(npred_signal(c, signal, name=n), c) for n, c in inside.items()])
     return result
@@ -206,18 +207,21 @@ def _problem(models: Models, cubes: dict[str, xr.Dataset], source: str) -> tuple
     unit = models.copy()
     unit.parameters[f"{source}.{NORM}"].value = 1.0
     others = Models([m for m in unit if m.name != source])
+    systematics = without_systematics(others)[1]
     problems: list[NormProblem] = []
     parts: list[np.ndarray] = []
     for name, cube in cubes.items():
         mask = cube["mask_fit"].values.ravel()
-        shape = npred_signal(cube, unit.select([source]), name=name).values.ravel()[mask]
+        shape = npred_signal(cube, [unit[source], *systematics], name=name).values.ravel()[mask]
         other = npred_signal(cube, others, name=name).values.ravel()[mask] if len(others) else np.zeros_like(shape)
         counts = cube["counts"].values.ravel()[mask]
         if "counts_off" in cube:
-            alpha = (cube["acceptance"] / cube["acceptance_off"]).transpose(*cube["counts"].dims).values.ravel()[mask]
+            ratio = cube["acceptance"].variable / cube["acceptance_off"].variable
+            ratio = ratio * background_factor(spectra_of(name, cube), systematics)
+            alpha = ratio.transpose(*cube["counts"].dims).values.ravel()[mask]
             problems.append(wstat_problem(counts, cube["counts_off"].values.ravel()[mask], alpha, shape, other))
         else:
-            known = cube["background"].values.ravel()[mask] if "background" in cube else 0.0
+            known = npred_background(cube, systematics, name=name).values.ravel()[mask]
             problems.append(cash_problem(counts, other + known, shape))
         first = 0 if not parts else int(parts[-1].max(initial=-1)) + 1
         runs = cube["mask_fit"].transpose(..., "energy").values.reshape(-1, cube.sizes["energy"])

@@ -259,7 +259,8 @@ class _Centred:
         if isinstance(self.profile, _Rings) and self.profile.ratio != 1.0:
             # entries run over directions first: low discrepancy in both
             number = 16 * NODE_RINGS * NODE_SECTORS
-            first, second = (np.arange(number) + 0.5) / number, np.arange(number) * 0.6180339887498949 % 1.0
+            first = np.asarray((np.arange(number) + 0.5) / number)
+            second = np.asarray(np.arange(number) * 0.6180339887498949 % 1.0)
         away, direction = self.profile.draw(first, second)
         return _around(self.axes, away, direction), np.full((1, away.size), 1.0 / away.size), np.zeros(0)
 

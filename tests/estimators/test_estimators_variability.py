@@ -166,3 +166,23 @@ def test_words():
         fractional_variance(make_curve().drop_vars("flux_err"))
     with pytest.raises(ValueError, match="positive time"):
         discrete_correlation(make_curve(), width="0 s")
+
+
+def test_point_to_point_variance_has_the_half_of_the_paper():
+    # white noise has the same fractional and point-to-point variance (Edelson et al. 2002): that needs the 1/2
+    rng = np.random.default_rng(0)
+    n = 20_000
+    time = bin_axis("time", np.arange(n), np.arange(n) + 1.0, "s", interp="lin")
+    flux = rng.normal(5, 1, n) + rng.normal(0, 0.5, n)
+    curve = xr.Dataset({"flux": ("time", flux), "flux_err": ("time", np.full(n, 0.5))}, time.coords)
+    curve.attrs["sed_type"] = "flux"
+    fvar, fpp = fractional_variance(curve), point_to_point_variance(curve)
+    assert float(fvar.fvar) == pytest.approx(0.2, rel=0.03)
+    assert float(fpp.fpp) == pytest.approx(0.2, rel=0.03)
+    # gammapy 2.1, compute_fpp of the eight fluxes above: 0.74787317, the mean squared difference without the half
+    flux = np.array([1.0, 2.0, 4.0, 3.0, 5.0, 1.5, 1.0, 2.5])
+    time = bin_axis("time", np.arange(8.0), np.arange(8.0) + 1.0, "s", interp="lin")
+    small = xr.Dataset({"flux": ("time", flux), "flux_err": ("time", np.full(8, 0.2))}, time.coords)
+    ours = float(point_to_point_variance(small.assign_attrs(sed_type="flux")).fpp)
+    mean, noise = flux.mean(), 0.04
+    assert 2 * ((ours * mean) ** 2 + noise) == pytest.approx((0.74787317 * mean) ** 2 + noise, rel=1e-6)

@@ -253,11 +253,14 @@ def _hessian(objective: Objective, x: FloatArray, rest: NDArray[np.intp], steps:
     units = np.minimum(units, np.where(room > 0, 0.5 * room, units))
 
     def function(part: FloatArray) -> float:
-        whole = x.copy()
-        whole[rest] = part
-        return objective(whole)
+        return float(many(part[None])[0])
 
-    return hessian(function, x[rest], units[rest])
+    def many(parts: FloatArray) -> FloatArray:
+        whole = np.tile(x, (len(parts), 1))
+        whole[:, rest] = parts
+        return objective.many(whole)
+
+    return hessian(function, x[rest], units[rest], many)
 
 
 def _whole(x: FloatArray, rest: NDArray[np.intp], covariance: FloatArray | None) -> FloatArray:
@@ -313,11 +316,15 @@ def _refined(objective: Objective, x: FloatArray, rest: NDArray[np.intp], covari
             return covariance
 
         def along(u: FloatArray, basis: FloatArray = basis) -> float:
-            whole = x.copy()
-            whole[rest] += basis @ u
-            return objective(whole)
+            return float(many(u[None], basis)[0])
 
-        matrix = hessian(along, np.zeros(rest.size), np.full(rest.size, PART))
+        def many(us: FloatArray, basis: FloatArray = basis) -> FloatArray:
+            whole = np.tile(x, (len(us), 1))
+            # point by point: a product of matrices would round in another order
+            whole[:, rest] += np.array([basis @ u for u in us])
+            return objective.many(whole)
+
+        matrix = hessian(along, np.zeros(rest.size), np.full(rest.size, PART), many)
         if degenerate(matrix, tuple("" for _ in rest)):
             return covariance
         better = basis @ covariance_of_hessian(matrix) @ basis.T

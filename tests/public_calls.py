@@ -142,6 +142,13 @@ class World:
         """Angles at which responses are asked for: the grid's, lazy where the maps are."""
         return separation(self.cube, CENTER)
 
+    @cached_property
+    def healpix(self) -> xr.DataArray:
+        """A map of two planes of the whole sky."""
+        axes = xgamma.healpix_coords(4)
+        array = xr.DataArray(np.ones((2, 3072)), axes, ("energy", "cells"), name="exposure", attrs={"units": "cm2 s"})
+        return self._as_wanted(array.chunk(energy=1))
+
     @property
     def run(self) -> xgamma.Observation:
         return self.observations[0]
@@ -203,6 +210,12 @@ ON_MAPS: dict[str, Callable[[World], Any]] = {
     "fitting.predict:npred_signal (map)": lambda w: xgamma.npred_signal(w.cube, SKY_SOURCE),
     "estimators.adaptive_smooth:adaptive_smooth": lambda w: xgamma.adaptive_smooth(w.cube, ["0.1 deg", "0.2 deg"]),
     "estimators.residuals:residuals": lambda w: xgamma.residuals(w.cube, radius="0.2 deg"),
+    "estimators.sensitivity_map:sensitivity_map": lambda w: xgamma.sensitivity_map(w.cube, "0.2 deg"),
+    "plot.rgb:rgb_composite": lambda w: xgamma.rgb_composite([w.cube.counts.isel(energy=0)] * 3),
+    "simulate.counts:asimov_counts": lambda w: xgamma.asimov_counts(w.region_runs, SOURCE),
+    "simulate.counts:simulate_counts": lambda w: xgamma.simulate_counts(w.region_runs, SOURCE, seed=1),
+    "simulate.counts:simulate_counts (map)": lambda w: xgamma.simulate_counts(w.cube, SKY_SOURCE, seed=1),
+    "coords.healpix_project:healpix_to_wcs": lambda w: xgamma.healpix_to_wcs(w.healpix, w.grid),
     "estimators.ts_map:ts_map": lambda w: xgamma.ts_map(w.cube, kernel_width="0.5 deg", selection=["ul"]),
     "models.spatial_map:evaluate_model": lambda w: SKY_SOURCE.spatial.evaluate_on(w.cube),
     "models.spatial_map:integrate_model": lambda w: SKY_SOURCE.spatial.integrate(w.cube),
@@ -243,6 +256,7 @@ IN_MEMORY: dict[str, Callable[[World], Any]] = {
         {n: getattr(w.run, n) for n in ("aeff", "edisp", "psf", "bkg")}, livetime="1 h", acceptance_off=5, **_cut(w)
     ),
     "estimators.variability:bayesian_blocks": lambda w: bayesian_blocks(w.curve.isel(energy=[0]).compute()),
+    "coords.healpix:healpix_coords": lambda w: xr.Dataset(coords=xgamma.healpix_coords(2)),
     "coords.nodes:bins_around_nodes": lambda w: bins_around_nodes(axis_of(w.cube, "energy")),
     "estimators.significance:significance_distribution": lambda w: xgamma.significance_distribution(w.maps.sqrt_ts),
     "dl3.events:read_events": lambda w: w.run.events,
@@ -294,6 +308,9 @@ THROUGH_FILES: dict[str, Callable[[World, Path], Any]] = {
     "io.flux_tables:flux_points_from_table": lambda w, path: flux_points_from_table(
         w.points.isel(region=0).gamma.to_table()
     ),
+    "io.healpix_fits:open_healpix": lambda w, path: xgamma.open_healpix(
+        xgamma.write_healpix(w.healpix.isel(energy=0), path / "healpix.fits")
+    ),
     "io.fits_map:read_map": lambda w, path: xgamma.read_map(xgamma.write_map(w.cube.counts, path / "b.fits")),
 }
 
@@ -327,6 +344,16 @@ INSIDE = {
     "irf.rad_max:rad_max_from_aeff": "needs a point-like response, which the sample has not",
     "simulate.config:simulate_from_config": "its table is tested with the simulation",
     "simulate.events:simulate_events": "its events are tested with the simulation",
+    "io.fermi:open_fermi": "its cubes are tested on files of the Fermi-LAT tools",
+    "io.fermi:open_fermi_file": "open_cube of such files",
+    "io.fermi_maps:counts_map": "open_fermi",
+    "io.fermi_maps:event_counts": "open_fermi",
+    "io.fermi_maps:exposure_map": "open_fermi",
+    "io.fermi_maps:finite": "open_fermi",
+    "io.fermi_maps:on_nodes": "open_fermi",
+    "io.fermi_psf:psf_variables": "open_fermi",
+    "estimators.sensitivity:described": "sensitivity and sensitivity_map",
+    "simulate.observations:simulate_observations": "its table is tested with the simulation",
     "simulate.region:simulate_region": "its table is tested with the simulation",
     "simulate.survey:simulate_survey": "its table is tested with the simulation",
 }

@@ -47,6 +47,7 @@ def test_each_entry_is_a_documented_function_for_its_kind(cls, name):
     # the annotation is text; type variables stand for both kinds
     bounds = {
         "Cubes": "DataTree Dataset",
+        "CubeOrTree": "DataTree Dataset",
         "XarrayT": "DataArray Dataset",
         "SkyT": "DataArray Dataset",
         "T": "DataArray Dataset",

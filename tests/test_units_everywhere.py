@@ -79,7 +79,7 @@ def check_units(call, result):
         if array.dtype.kind in "bUSO":
             assert array.attrs.get("units", "") == "", f"{name} is {array.dtype} and has a unit"
             continue
-        if array.dtype.kind != "i":  # whole numbers are counted, unless they say otherwise
+        if array.dtype.kind not in "iu":  # whole numbers are counted, unless they say otherwise
             assert "units" in array.attrs, f"{name} of {call} states no unit"
         units = array.attrs.get("units", "")
         u.Unit(units)

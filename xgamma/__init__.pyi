@@ -1,5 +1,4 @@
 # the public names and where they come from: the one list, read by type checkers and by `lazy_loader` at run time
-
 from .analysis.analysis import Analysis as Analysis
 from .analysis.config import Config as Config, read_config as read_config
 from .background.fov import FoVBackground as FoVBackground, fov_background as fov_background
@@ -16,6 +15,8 @@ from .coords.grid import (
     sky_grid as sky_grid,
     solid_angle as solid_angle,
 )
+from .coords.healpix import healpix_coords as healpix_coords
+from .coords.healpix_project import healpix_to_wcs as healpix_to_wcs
 from .coords.region_shapes import (
     concentric_annuli as concentric_annuli,
     region_boxes as region_boxes,
@@ -41,6 +42,7 @@ from .estimators.rebin_points import rebin_points as rebin_points
 from .estimators.residuals import residuals as residuals
 from .estimators.sed import recompute_ul as recompute_ul, to_sed_type as to_sed_type
 from .estimators.sensitivity import expected_spectrum as expected_spectrum, sensitivity as sensitivity
+from .estimators.sensitivity_map import sensitivity_map as sensitivity_map
 from .estimators.significance import significance_distribution as significance_distribution
 from .estimators.ts_map import ts_map as ts_map
 from .estimators.variability import (
@@ -57,9 +59,12 @@ from .fitting.result import FitResult as FitResult
 from .fitting.tree import flux_pred as flux_pred
 from .io.cube import open_cube as open_cube, write_cube as write_cube
 from .io.describe import describe as describe
+from .io.fermi import open_fermi as open_fermi
 from .io.fits_map import read_map as read_map
 from .io.fits_write import write_map as write_map
 from .io.flux_tables import read_flux_points as read_flux_points
+from .io.healpix_fits import open_healpix as open_healpix
+from .io.healpix_write import write_healpix as write_healpix
 from .io.ogip import read_ogip as read_ogip
 from .io.ogip_write import to_ogip as to_ogip
 from .io.provenance import __version__ as __version__
@@ -155,6 +160,7 @@ from .plot.flux_profile import plot_flux_profile as plot_flux_profile, plot_flux
 from .plot.light_curve import plot_light_curve as plot_light_curve
 from .plot.models import plot_sources as plot_sources, plot_spatial_model as plot_spatial_model
 from .plot.peek_spectrum import plot_edisp_matrix as plot_edisp_matrix, plot_exposure as plot_exposure
+from .plot.rgb import plot_rgb as plot_rgb, rgb_composite as rgb_composite
 from .plot.sed import plot_sed as plot_sed, plot_spectral_model as plot_spectral_model
 from .plot.sky import plot_map as plot_map, plot_mask as plot_mask, plot_panels as plot_panels
 from .plot.spectrum import plot_off_regions as plot_off_regions, plot_spectrum as plot_spectrum
@@ -167,6 +173,8 @@ from .reduction.rad import containment_rad_axis as containment_rad_axis
 from .reduction.rebin import rebin as rebin, to_image as to_image
 from .reduction.stack import stack as stack
 from .reduction.survey import reduce as reduce
+from .simulate.counts import asimov_counts as asimov_counts, simulate_counts as simulate_counts
 from .simulate.events import simulate_events as simulate_events
+from .simulate.observations import simulate_observations as simulate_observations
 from .simulate.region import simulate_region as simulate_region
 from .simulate.survey import simulate_survey as simulate_survey

@@ -59,12 +59,17 @@ class GammaDataArray(_Accessor):
     quantity = Function("coords.units:quantity")
     # files
     to_fits = Function("io.fits_write:write_map")
+    write_healpix = Function("io.healpix_write:write_healpix")
+    # HEALPix
+    to_wcs = Function("coords.healpix_project:healpix_to_wcs")
     # pictures
     plot = Function("plot.sky:plot_map")
     plot_panels = Function("plot.sky:plot_panels")
     plot_strip = Function("plot.strip:plot_strip")
     plot_mask = Function("plot.sky:plot_mask")
+    plot_rgb = Function("plot.rgb:plot_rgb")
     plot_significance_distribution = Function("plot.distribution:plot_significance_distribution")
+    rgb_composite = Function("plot.rgb:rgb_composite")
     significance_distribution = Function("estimators.significance:significance_distribution")
     find_peaks = Function("estimators.peaks:find_peaks")
 
@@ -86,6 +91,8 @@ class GammaDataset(_Accessor):
     npred = Function("fitting.predict:npred")
     npred_signal = Function("fitting.predict:npred_signal")
     npred_background = Function("fitting.predict:npred_background")
+    asimov_counts = Function("simulate.counts:asimov_counts")
+    simulate_counts = Function("simulate.counts:simulate_counts")
     # estimators
     excess_map = Function("estimators.excess:excess_map")
     flux_points = Function("estimators.flux_points:flux_points")
@@ -93,6 +100,7 @@ class GammaDataset(_Accessor):
     light_curve = Function("estimators.light_curve:light_curve")
     rebin_points = Function("estimators.rebin_points:rebin_points")
     sensitivity = Function("estimators.sensitivity:sensitivity")
+    sensitivity_map = Function("estimators.sensitivity_map:sensitivity_map")
     ts_map = Function("estimators.ts_map:ts_map")
     find_peaks = Function("estimators.peaks:find_peaks")
     source_catalogue = Function("estimators.catalogue:source_catalogue")
@@ -127,5 +135,7 @@ class GammaDataTree:
     info = Function("fitting.tree:info_tree")
     fit = Function("fitting.fit:fit")
     npred = Function("fitting.tree:npred_tree")
+    asimov_counts = Function("simulate.counts:asimov_counts")
+    simulate_counts = Function("simulate.counts:simulate_counts")
     flux_points = Function("estimators.flux_points:flux_points")
     write = Function("fitting.files:write_datasets")

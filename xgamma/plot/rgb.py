@@ -179,12 +179,16 @@ def plot_rgb(
         From `rgb_composite`, dims (y, x, rgb). A lazy one is computed.
     ax
         Axes to draw on, with any celestial projection; by default a new figure.
-    regions, grid, max_pixels
+    regions
         As in `~xgamma.plot.sky.plot_map`.
     contours
         A map, or a pair (map, levels).
+    grid
+        As in `~xgamma.plot.sky.plot_map`.
     title
         By default the bands.
+    max_pixels
+        As in `~xgamma.plot.sky.plot_map`.
 
     Returns
     -------

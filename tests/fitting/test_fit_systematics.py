@@ -4,6 +4,7 @@ import pickle
 
 import astropy.units as u
 import dask
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
@@ -15,12 +16,14 @@ import xgamma as xg
 from xgamma.fitting.compile import compile_likelihood
 from xgamma.fitting.fit import fit
 from xgamma.fitting.predict import npred, npred_background, npred_signal
+from xgamma.fitting.tree import flux_pred
 from xgamma.models.log_parabola import LogParabolaSpectralModel
 from xgamma.models.models import Models
 from xgamma.models.parameter import Parameter
 from xgamma.models.power_law import PowerLawSpectralModel
 from xgamma.models.sky_model import SkyModel
 from xgamma.models.systematics import Systematics
+from xgamma.plot.spectrum import plot_spectrum
 
 LOW, HIGH = ENERGY_TRUE[:-1], ENERGY_TRUE[1:]
 
@@ -294,6 +297,16 @@ def test_flux_points(sed_type):
     values = models.parameters.values
     wanted = plain.datasets[0].npred_signal(source(amplitude=4e-12 * 0.9 * 1.2**1.3).parameters.values)
     np.testing.assert_allclose(moved.datasets[0].npred_signal(values), wanted, rtol=1e-9)
+    np.testing.assert_allclose(flux_pred(points, models), wanted, rtol=1e-9)
+
+
+def test_figures_and_tables_know_of_systematic_errors():
+    cube = spectrum_cube()
+    result = fit(cube, [source(), Systematics(energy_scale=0.1, background=0.02, name="hess")])
+    plot_spectrum(cube, result)
+    plt.close("all")
+    assert "hess.energy_scale" in repr(result)
+    assert "nuisance" in set(result.models.to_table()["type"])
 
 
 @pytest.mark.parametrize("on_off", [True, False])

@@ -15,6 +15,7 @@ from xgamma.fitting.cubes import Spectra, named_cubes, spectra_of
 from xgamma.fitting.map_cubes import is_map, maps_of
 from xgamma.fitting.points import SpectralValues, is_points, points_of
 from xgamma.fitting.predict import npred
+from xgamma.fitting.systematics import Nuisance, flux_of, without_systematics
 from xgamma.io.flux_layout import flux_attrs, sed_type_of, value_names
 from xgamma.models.models import Models, as_models
 from xgamma.models.sky_model import Model, SkyModel
@@ -76,7 +77,7 @@ def flux_pred(points: xr.Dataset, models: Model | Iterable[Model]) -> xr.DataArr
     points
         Flux points, dims (..., energy).
     models
-        Models, or one; backgrounds take no part.
+        Models, or one; backgrounds take no part, systematic errors do.
 
     Returns
     -------
@@ -92,11 +93,14 @@ def flux_pred(points: xr.Dataset, models: Model | Iterable[Model]) -> xr.DataArr
     axis = axis_of(points, "energy")
     energy, low, high = (a.values.astype(float) for a in (axis, axis["energy_min"], axis["energy_max"]))
     total = np.zeros(energy.shape)
+    systematics = without_systematics(as_models(models))[1]
     for model in as_models(models):
         if not isinstance(model, SkyModel):
             continue
-        flux = SpectralValues(model.spectral, model.parameters, sed_type, energy, low, high)
-        scale, key = flux.split(model.parameters.values)
+        parameters = Models([model, *systematics]).parameters
+        plain = SpectralValues(model.spectral, parameters, sed_type, energy, low, high)
+        flux = flux_of(plain, Nuisance.of(systematics, parameters))
+        scale, key = flux.split(parameters.values)
         total += scale * flux.shape(*key)
     if sed_type == "likelihood":
         total = total / points["ref_dnde"].values

@@ -354,6 +354,10 @@ INSIDE = {
     "io.fermi_psf:psf_variables": "open_fermi",
     "estimators.sensitivity:described": "sensitivity and sensitivity_map",
     "simulate.observations:simulate_observations": "its table is tested with the simulation",
+    "fitting.distributed:split_cubes": "fits on workers",
+    "fitting.file_runs:join_runs": "read_datasets",
+    "fitting.file_runs:run_of": "write_datasets",
+    "io.tree:open_groups": "open_tree, tested with trees",
     "simulate.region:simulate_region": "its table is tested with the simulation",
     "simulate.survey:simulate_survey": "its table is tested with the simulation",
 }

@@ -56,6 +56,7 @@ from .fitting.files import read_datasets as read_datasets, write_datasets as wri
 from .fitting.fit import fit as fit
 from .fitting.predict import npred as npred, npred_background as npred_background, npred_signal as npred_signal
 from .fitting.result import FitResult as FitResult
+from .fitting.stored import open_tree as open_tree, tree_to_netcdf as tree_to_netcdf, tree_to_zarr as tree_to_zarr
 from .fitting.tree import flux_pred as flux_pred
 from .io.cube import open_cube as open_cube, write_cube as write_cube
 from .io.describe import describe as describe
@@ -154,9 +155,11 @@ from .models.temporal_shapes import (
     SineTemporalModel as SineTemporalModel,
 )
 from .models.temporal_template import LightCurveTemplateTemporalModel as LightCurveTemplateTemporalModel
+from .plot.corner import plot_corner as plot_corner
 from .plot.distribution import plot_significance_distribution as plot_significance_distribution
 from .plot.fit import plot_contour as plot_contour, plot_profile as plot_profile
 from .plot.flux_profile import plot_flux_profile as plot_flux_profile, plot_flux_profile_map as plot_flux_profile_map
+from .plot.joint import plot_joint as plot_joint
 from .plot.light_curve import plot_light_curve as plot_light_curve
 from .plot.models import plot_sources as plot_sources, plot_spatial_model as plot_spatial_model
 from .plot.peek_spectrum import plot_edisp_matrix as plot_edisp_matrix, plot_exposure as plot_exposure
@@ -165,6 +168,7 @@ from .plot.sed import plot_sed as plot_sed, plot_spectral_model as plot_spectral
 from .plot.sky import plot_map as plot_map, plot_mask as plot_mask, plot_panels as plot_panels
 from .plot.spectrum import plot_off_regions as plot_off_regions, plot_spectrum as plot_spectrum
 from .plot.strip import plot_strip as plot_strip
+from .plot.surface import plot_surface as plot_surface
 from .reduction.info import info as info
 from .reduction.map_spectrum import to_spectrum as to_spectrum
 from .reduction.plan import plan_survey as plan_survey

@@ -138,4 +138,9 @@ class GammaDataTree:
     asimov_counts = Function("simulate.counts:asimov_counts")
     simulate_counts = Function("simulate.counts:simulate_counts")
     flux_points = Function("estimators.flux_points:flux_points")
+    # files
+    to_zarr = Function("fitting.stored:tree_to_zarr")
+    to_netcdf = Function("fitting.stored:tree_to_netcdf")
     write = Function("fitting.files:write_datasets")
+    # pictures
+    plot = Function("plot.joint:plot_joint")

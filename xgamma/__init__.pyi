@@ -52,10 +52,12 @@ from .estimators.variability import (
     point_to_point_variance as point_to_point_variance,
     variability_test as variability_test,
 )
+from .fitting.compare import likelihood_ratio as likelihood_ratio
 from .fitting.files import read_datasets as read_datasets, write_datasets as write_datasets
 from .fitting.fit import fit as fit
 from .fitting.predict import npred as npred, npred_background as npred_background, npred_signal as npred_signal
 from .fitting.result import FitResult as FitResult
+from .fitting.sampling import sample_posterior as sample_posterior
 from .fitting.stored import open_tree as open_tree, tree_to_netcdf as tree_to_netcdf, tree_to_zarr as tree_to_zarr
 from .fitting.tree import flux_pred as flux_pred
 from .io.cube import open_cube as open_cube, write_cube as write_cube
@@ -140,6 +142,7 @@ from .models.spatial_shapes import (
 )
 from .models.spatial_template import TemplateSpatialModel as TemplateSpatialModel
 from .models.spatial_template_nd import TemplateNDSpatialModel as TemplateNDSpatialModel
+from .models.systematics import Systematics as Systematics
 from .models.template import (
     TemplateNDSpectralModel as TemplateNDSpectralModel,
     TemplateSpectralModel as TemplateSpectralModel,

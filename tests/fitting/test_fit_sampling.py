@@ -83,6 +83,27 @@ def test_two_parameters_that_are_correlated():
     np.testing.assert_allclose(lp - lp[0], wanted - wanted[0], atol=1e-6)
 
 
+def test_widths_in_several_dimensions():
+    """Four measurements of their own: the posterior is the product of four Gaussians, with their widths."""
+    names = "abcd"
+    tree = {n: measurement(error=0.3 + 0.1 * i) for i, n in enumerate(names)}
+    models = [constant(UniformPrior(-20.0, 20.0), n) for n in names]
+    for model in models:
+        model.datasets_names = [model.name]
+    samples = sample_posterior(fit(tree, models), n_draws=2000, n_warmup=300, n_walkers=40, seed=2)
+    ratios, errors = [], []
+    for i, n in enumerate(names):
+        width = 0.3 + 0.1 * i
+        posterior = samples[f"posterior/{n}.const"]
+        size = samples["diagnostics/ess"].sel(parameter=f"{n}.const").item()
+        assert posterior.mean().item() == pytest.approx(3.0, abs=4 * width / np.sqrt(size))
+        ratios.append(posterior.std().item() / width)
+        errors.append(1 / np.sqrt(2 * size))
+    error = np.linalg.norm(errors) / len(errors)
+    assert error < 0.008
+    assert np.mean(ratios) == pytest.approx(1, abs=3 * error)
+
+
 def test_layout():
     model = SkyModel(PowerLawSpectralModel(), name="crab")
     model.spectral.index.prior = GaussianPrior(2.0, 0.1)

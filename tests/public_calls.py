@@ -30,6 +30,7 @@ from xgamma.dl3.events import stack_events
 from xgamma.dl3.theta2 import theta2_table
 from xgamma.estimators.correlation import discrete_correlation
 from xgamma.estimators.light_curve import light_curve
+from xgamma.estimators.phase import phase_axis
 from xgamma.estimators.profile import flux_profile
 from xgamma.estimators.rebin_points import rebin_points
 from xgamma.estimators.sed import flag_upper_limits, reference_fluxes
@@ -143,6 +144,18 @@ class World:
         return separation(self.cube, CENTER)
 
     @cached_property
+    def folded(self) -> list[xgamma.Observation]:
+        """Runs with phases of a pulsar that is not there."""
+        return xgamma.assign_phases(self.observations, xgamma.Ephemeris(51544.5, (0.01,)))
+
+    @cached_property
+    def phases(self) -> xr.Dataset:
+        """Spectra of a region in three bins of phase."""
+        grid = region_grid("icrs;circle(150.6, -25.3, 0.2)", **_cut(self))
+        cube = xgamma.reduce_phases(self.folded, grid, 3, background=ReflectedRegions(), safe_mask="aeff-max")
+        return self._as_wanted(cube)
+
+    @cached_property
     def healpix(self) -> xr.DataArray:
         """A map of two planes of the whole sky."""
         axes = xgamma.healpix_coords(4)
@@ -211,6 +224,12 @@ ON_MAPS: dict[str, Callable[[World], Any]] = {
     "estimators.adaptive_smooth:adaptive_smooth": lambda w: xgamma.adaptive_smooth(w.cube, ["0.1 deg", "0.2 deg"]),
     "estimators.residuals:residuals": lambda w: xgamma.residuals(w.cube, radius="0.2 deg"),
     "estimators.sensitivity_map:sensitivity_map": lambda w: xgamma.sensitivity_map(w.cube, "0.2 deg"),
+    "estimators.phase:phasogram": lambda w: xgamma.phasogram(w.folded, 5),
+    "estimators.phase:periodicity": lambda w: xgamma.periodicity(
+        w._as_wanted(xr.DataArray(np.linspace(0, 1, 50, endpoint=False), dims="event").chunk(event=20))
+    ),
+    "estimators.phase_curve:phase_curve": lambda w: xgamma.phase_curve(w.phases, SOURCE, energy_edges=BANDS),
+    "estimators.phase_curve:reduce_phases": lambda w: w.phases,
     "plot.rgb:rgb_composite": lambda w: xgamma.rgb_composite([w.cube.counts.isel(energy=0)] * 3),
     "simulate.counts:asimov_counts": lambda w: xgamma.asimov_counts(w.region_runs, SOURCE),
     "simulate.counts:simulate_counts": lambda w: xgamma.simulate_counts(w.region_runs, SOURCE, seed=1),
@@ -251,6 +270,7 @@ IN_MEMORY: dict[str, Callable[[World], Any]] = {
     "coords.bins:energy_axis": lambda w: xgamma.energy_axis("1 TeV", "10 TeV", nbin=2),
     "coords.grid:region_grid": lambda w: region_grid([w.region], **_cut(w)),
     "coords.grid:sky_grid": lambda w: w.grid,
+    "estimators.phase:phase_axis": lambda w: phase_axis(4),
     "estimators.sed:reference_fluxes": lambda w: reference_fluxes(w.points, 2.0),
     "estimators.sensitivity:expected_spectrum": lambda w: expected_spectrum(
         {n: getattr(w.run, n) for n in ("aeff", "edisp", "psf", "bkg")}, livetime="1 h", acceptance_off=5, **_cut(w)
@@ -260,6 +280,7 @@ IN_MEMORY: dict[str, Callable[[World], Any]] = {
     "coords.nodes:bins_around_nodes": lambda w: bins_around_nodes(axis_of(w.cube, "energy")),
     "estimators.significance:significance_distribution": lambda w: xgamma.significance_distribution(w.maps.sqrt_ts),
     "dl3.events:read_events": lambda w: w.run.events,
+    "dl3.ephemeris:event_phases": lambda w: xgamma.event_phases(w.run.events, xgamma.Ephemeris(51544.5, (0.01,))),
     "dl3.events:stack_events": lambda w: stack_events([run.events for run in w.observations]),
     "dl3.gti:read_gti": lambda w: w.run.gti,
     "dl3.gti:gti_table": lambda w: gti.gti_table([0.0], [1.0]),
@@ -354,6 +375,8 @@ INSIDE = {
     "io.fermi_psf:psf_variables": "open_fermi",
     "estimators.sensitivity:described": "sensitivity and sensitivity_map",
     "simulate.observations:simulate_observations": "its table is tested with the simulation",
+    "estimators.groups:points_in_groups": "light_curve and phase_curve",
+    "estimators.groups:with_bins": "light_curve and phase_curve",
     "fitting.distributed:split_cubes": "fits on workers",
     "fitting.file_runs:join_runs": "read_datasets",
     "fitting.file_runs:run_of": "write_datasets",

@@ -28,6 +28,7 @@ from .coords.sky import decode as decode, encode as encode
 from .coords.smooth import smooth as smooth
 from .dl3.check import check_store as check_store
 from .dl3.download import download as download
+from .dl3.ephemeris import Ephemeris as Ephemeris, assign_phases as assign_phases, event_phases as event_phases
 from .dl3.observation import Observation as Observation
 from .dl3.store import Observations as Observations, Store as Store, open_store as open_store
 from .estimators.adaptive_smooth import adaptive_smooth as adaptive_smooth
@@ -37,6 +38,8 @@ from .estimators.excess import excess_map as excess_map
 from .estimators.flux_points import flux_points as flux_points
 from .estimators.light_curve import light_curve as light_curve, split_runs as split_runs
 from .estimators.peaks import find_peaks as find_peaks
+from .estimators.phase import periodicity as periodicity, phasogram as phasogram
+from .estimators.phase_curve import phase_curve as phase_curve, reduce_phases as reduce_phases
 from .estimators.profile import flux_profile as flux_profile
 from .estimators.rebin_points import rebin_points as rebin_points
 from .estimators.residuals import residuals as residuals

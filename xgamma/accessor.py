@@ -98,6 +98,7 @@ class GammaDataset(_Accessor):
     flux_points = Function("estimators.flux_points:flux_points")
     flux_profile = Function("estimators.profile:flux_profile")
     light_curve = Function("estimators.light_curve:light_curve")
+    phase_curve = Function("estimators.phase_curve:phase_curve")
     rebin_points = Function("estimators.rebin_points:rebin_points")
     sensitivity = Function("estimators.sensitivity:sensitivity")
     sensitivity_map = Function("estimators.sensitivity_map:sensitivity_map")
@@ -138,6 +139,8 @@ class GammaDataTree:
     asimov_counts = Function("simulate.counts:asimov_counts")
     simulate_counts = Function("simulate.counts:simulate_counts")
     flux_points = Function("estimators.flux_points:flux_points")
+    light_curve = Function("estimators.light_curve:light_curve")
+    phase_curve = Function("estimators.phase_curve:phase_curve")
     # files
     to_zarr = Function("fitting.stored:tree_to_zarr")
     to_netcdf = Function("fitting.stored:tree_to_netcdf")

@@ -25,7 +25,7 @@ MASKS = ("mask_safe", "mask_fit", "weights")
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A cube in memory: arrays with dims (*lead, energy), (*lead, energy_true), (*lead, energy_true, energy)."""
+    """A cube in memory: dims ``(*lead, energy)``, ``(*lead, energy_true)``, ``(*lead, energy_true, energy)``."""
 
     spectra: Spectra
     stat: str

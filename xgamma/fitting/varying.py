@@ -197,7 +197,7 @@ def mean_over_runs(s: Spectra, model: SkyModel) -> xr.Variable:
     Returns
     -------
     xarray.Variable
-        Dims (*lead,), and ``energy_true`` where it depends on energy.
+        Dims ``(*lead,)``, and ``energy_true`` where it depends on energy.
     """
     temporal = model.copy().temporal  # a lazy prediction is that of the values at this moment
     assert temporal is not None

@@ -204,9 +204,7 @@ def test_a_decay_is_fitted_through_the_runs():
 def test_words_for_what_is_missing():
     bare = runs().drop_vars(["gti_start", "gti_stop"])
     for call in (npred, compile_likelihood):
-        with pytest.raises(
-            ValueError, match="'point' varies in time, and 'cube' has no good time intervals|'map' has no"
-        ):
+        with pytest.raises(ValueError, match="'point' varies in time, and 'map' has no good time intervals"):
             call(bare, varying(point()))
     empty = runs()
     empty["gti_stop"] = empty.gti_start

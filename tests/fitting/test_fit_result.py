@@ -241,6 +241,31 @@ def test_contour(result, second, sigma):
         assert points["amplitude"].attrs["units"] == result.free["amplitude"].unit
 
 
+def test_contours_where_another_parameter_jumps():
+    """Two runs with few counts: the curvature has a second minimum, into which MINUIT's walk falls."""
+    import xgamma as xg
+
+    runs = xg.open_store(xg.sample_path("survey")).observations[2:4]
+    energy = xg.energy_axis("0.5 TeV", "50 TeV", nbin=12)
+    true = xg.energy_axis("0.3 TeV", "100 TeV", nbin=30, name="energy_true")
+    grid = xg.region_grid("icrs;circle(150.0, -25.0, 0.11)", energy=energy, energy_true=true)
+    cube = xg.reduce(runs, grid, background=xg.ReflectedRegions(), containment_correction=True).load()
+    spectral = xg.LogParabolaSpectralModel(amplitude="4e-11 cm-2 s-1 TeV-1", reference="1 TeV", alpha=2.5, beta=0.1)
+    found = cube.gamma.fit(xg.SkyModel(spectral, name="source"))
+    points = found.stat_contour("alpha", "amplitude", joint=True)
+    for alpha, amplitude in zip(points.alpha.values[:-1], points.amplitude.values[:-1], strict=True):
+        at = found.stat_surface("alpha", "amplitude", [alpha], [amplitude])
+        assert at.delta_stat.item() == pytest.approx(points.delta_stat, rel=0.02)
+    # directions around the minimum follow each other: nothing is crossed
+    turns = np.unwrap(
+        np.arctan2(
+            (points.amplitude - float(found.models["source"].spectral.amplitude.value)) / 1.3e-12,
+            (points.alpha - float(found.models["source"].spectral.alpha.value)) / 0.32,
+        )
+    )
+    assert (np.diff(turns) > 0).all()
+
+
 def test_joint_contours_are_wider(result):
     joint = result.stat_contour("index", "amplitude", joint=True)
     assert joint.attrs["delta_stat"] == pytest.approx(2.2957, rel=1e-4)

@@ -24,6 +24,8 @@ FloatArray = NDArray[np.float64]
 
 #: How far, in units of the first step, an end of an interval is looked for.
 REACH = 2.0**10
+#: How far off its rise, as a part of it, a point of a contour may be.
+ASTRAY = 0.05
 
 
 @dataclass(frozen=True)
@@ -335,7 +337,9 @@ def surface(
     return xr.Dataset(variables, coords)
 
 
-def contour(problem: Problem, options: Options, pair: tuple[str, str], rise: float, n: int) -> FloatArray:
+def contour(
+    problem: Problem, options: Options, pair: tuple[str, str], rise: float, n: int, covariance: FloatArray
+) -> FloatArray:
     """Return points where the profile over two parameters has risen by an amount, shape (n + 1, 2), closed.
 
     Parameters
@@ -350,11 +354,18 @@ def contour(problem: Problem, options: Options, pair: tuple[str, str], rise: flo
         Rise of the deviance.
     n
         Number of points.
+    covariance
+        Of the two parameters, shape (2, 2).
 
     Raises
     ------
     ValueError
         If there is no such contour.
+
+    Notes
+    -----
+    MINUIT walks along the contour, and may leave it where another parameter jumps to a second minimum. Each of its
+    points is looked at; if one does not lie on the contour, that of `contour_along_rays` is taken.
     """
     # MNCONTOUR takes the probability that belongs to the rise in two dimensions
     minuit = minuit_of(problem, options)
@@ -363,8 +374,17 @@ def contour(problem: Problem, options: Options, pair: tuple[str, str], rise: flo
     if points.ndim != 2 or len(points) < 4 or not np.all(np.isfinite(points)):
         msg = f"no contour of {pair[0]} and {pair[1]} was found: is one at its limit, or do the data not tell it?"
         raise ValueError(msg)
-    scale = np.array([problem.scale[problem.names.index(name)] for name in pair])
-    return points * scale
+    points *= np.array([problem.scale[problem.names.index(name)] for name in pair])
+    quiet = replace(options, covariance=None)
+    lowest = minimize(problem, quiet).deviance
+    held = [dict(zip(pair, point, strict=True)) for point in points[:-1].tolist()]
+    risen = [minimize(problem.fixed(**values), quiet).deviance - lowest for values in held]
+    if np.max(np.abs(np.array(risen) - rise)) > ASTRAY * rise:
+        points = contour_along_rays(problem, options, pair, rise, n, covariance).compute(scheduler="synchronous")
+        if not np.all(np.isfinite(points)):
+            msg = f"no contour of {pair[0]} and {pair[1]} was found: does it reach their limits?"
+            raise ValueError(msg)
+    return points
 
 
 def scan_values(values: ArrayLike | int | None, low: float, high: float, default: FloatArray | None) -> FloatArray:

@@ -332,11 +332,9 @@ class FitResult:
             msg = f"sigma={sigma!r} must be positive, and n={n!r} at least 4"
             raise ValueError(msg)
         rise = float(chi2.isf(chi2.sf(sigma**2, 1), 2)) if joint else sigma**2
-        if lazy:
-            block = self.covariance.sel(parameter=[first, second], parameter_=[first, second]).values
-            points: Any = contour_along_rays(self.problem, self.options, (first, second), rise, n, block)
-        else:
-            points = contour(self.problem, self.options, (first, second), rise, n)
+        block = self.covariance.sel(parameter=[first, second], parameter_=[first, second]).values
+        function: Any = contour_along_rays if lazy else contour
+        points = function(self.problem, self.options, (first, second), rise, n, block)
         labels = self._labels([first, second])
         variables = {
             labels[name]: ("point", points[:, i], {"units": self.free[name].unit, "long_name": name})

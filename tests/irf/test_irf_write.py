@@ -54,8 +54,39 @@ def test_round_trip_through_a_file(name):
 def test_real_responses_come_back_identical(responses, name):
     for hdu in responses[name]["hdus"]:
         response = read_irf(hdu)
-        for dtype in ("float64", "float32"):
+        for dtype in ("float64", "float32", None):
             xr.testing.assert_identical(read_irf(irf_to_hdu(response, dtype=dtype)), response)
+
+
+@pytest.mark.parametrize("name", ["hess", "cta", "magic"])
+def test_copies_of_real_responses_keep_the_type_of_their_numbers(responses, name):
+    for hdu in responses[name]["hdus"]:
+        own = {c.name: c.format[-1] for c in irf_to_hdu(read_irf(hdu)).columns}
+        given = {c.name: c.format[-1] for c in hdu.columns}
+        assert {n: given[n] for n in own if n in given and given[n] == "E"}.keys() <= {n for n in own if own[n] == "E"}
+
+
+def test_numbers_that_float32_does_not_hold_are_written_as_float64():
+    response = RESPONSES["AEFF_2D"].copy(deep=True)
+    response[:] = 2.0**20 * 1e4
+    formats = {c.name: c.format[-1] for c in irf_to_hdu(response).columns}
+    assert formats["EFFAREA"] == "E"
+    response[0, 0] = 1.0 / 3.0
+    assert {c.name: c.format[-1] for c in irf_to_hdu(response).columns}["EFFAREA"] == "D"
+
+
+def test_a_background_next_to_an_empty_bin_is_the_same_in_both_types():
+    # gammapy's differs: the smallest number of the column's type takes the place of the zero
+    response = background.powerlaw_background(sigma="2 deg", offset_max="4 deg", bins=8, three_d=True)
+    response[:, :, -1] = 0.0
+    both = [read_irf(irf_to_hdu(response, dtype=dtype)) for dtype in ("float64", "float32")]
+    lat = response.fov_lat.values
+    between = np.linspace(lat[-2], lat[-1], 7)
+    rates = [background.evaluate_background(b, [1.0], np.zeros(7), between) for b in both]
+    np.testing.assert_allclose(rates[0], rates[1], rtol=1e-6)
+    # a line in the logarithm down to the smallest float32, in s-1 MeV-1 sr-1
+    here, floor = rates[0][0, 0], float(np.finfo("float32").tiny) * 1e6
+    np.testing.assert_allclose(rates[0][0], here * (floor / here) ** np.linspace(0, 1, 7), rtol=1e-6)
 
 
 def test_nodes_stay_nodes(responses):

@@ -14,7 +14,6 @@ import pytest
 from astropy.coordinates import SkyCoord
 
 import xgamma as xg
-from xgamma.coords.grid import separation
 from xgamma.io.sample import sample_path
 from xgamma.simulate.events import simulate_events
 from xgamma.simulate.observations import simulate_observations
@@ -173,10 +172,8 @@ def test_gammapy_reads_the_store(gammapy_data, tmp_path, folder, obs_ids):
         assert float(cube.counts.sum()) > 500
         # its stacked maps are float32
         np.testing.assert_allclose(cube.exposure, peer["exposure"], rtol=1e-6)
-        # in corners that the edge of another run's field crosses, backgrounds differ by up to 3 percent
-        inside = separation(cube, SkyCoord(*center, unit="deg")).values < 2.0
-        ours, theirs = cube.background.values[:, inside], peer["background"][:, inside]
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-8)
+        # also where the edge of a field crosses the map: responses are float32 there as in the runs that they are from
+        np.testing.assert_allclose(cube.background, peer["background"], rtol=1e-6)
         for run in xg.open_store(tmp_path / "s"):
             assert float(peer[f"{run.obs_id}_livetime"]) == pytest.approx(run.livetime, rel=1e-9)
             assert float(peer[f"{run.obs_id}_gti"]) == pytest.approx(run.ontime, rel=1e-9)

@@ -29,7 +29,7 @@ PREFIX = {
 FILE_UNITS = {"cm2": "m2", "s-1 TeV-1 sr-1": "s-1 MeV-1 sr-1"}
 
 
-def irf_to_hdu(irf: xr.DataArray | xr.Dataset, name: str | None = None, dtype: str = "float64") -> fits.BinTableHDU:
+def irf_to_hdu(irf: xr.DataArray | xr.Dataset, name: str | None = None, dtype: str | None = None) -> fits.BinTableHDU:
     """Make the FITS table of a response.
 
     Parameters
@@ -39,7 +39,8 @@ def irf_to_hdu(irf: xr.DataArray | xr.Dataset, name: str | None = None, dtype: s
     name
         Name of the HDU, by default that of the format.
     dtype
-        ``"float64"``, or ``"float32"`` for files half as large: public files hold such numbers.
+        ``"float64"``, or ``"float32"`` for files half as large. By default each column is ``"float32"`` where that
+        changes no number, as in copies of public files, and ``"float64"`` elsewhere.
 
     Returns
     -------
@@ -50,6 +51,11 @@ def irf_to_hdu(irf: xr.DataArray | xr.Dataset, name: str | None = None, dtype: s
     ------
     ValueError
         If the class is not known or not that of the data, or values are not finite.
+
+    Notes
+    -----
+    gammapy 2.1 interpolates backgrounds between a rate and a zero differently in float32 and float64 columns: a copy of
+    a response in its own type means the same to it as the response.
 
     References
     ----------
@@ -62,7 +68,7 @@ def irf_to_hdu(irf: xr.DataArray | xr.Dataset, name: str | None = None, dtype: s
     >>> hdu.columns.names
     ['ENERG_LO', 'ENERG_HI', 'THETA_LO', 'THETA_HI', 'EFFAREA']
     """
-    if dtype not in ("float64", "float32"):
+    if dtype not in (None, "float64", "float32"):
         msg = f"dtype={dtype!r} must be 'float64' or 'float32'"
         raise ValueError(msg)
     known = _class_of(irf)
@@ -96,7 +102,7 @@ def _class_of(irf: xr.DataArray | xr.Dataset) -> IrfClass:
     return known
 
 
-def _data_column(array: xr.DataArray, known: IrfClass, column: TableColumn, dtype: str) -> fits.Column:
+def _data_column(array: xr.DataArray, known: IrfClass, column: TableColumn, dtype: str | None) -> fits.Column:
     units = array.attrs.get("units")
     if units != column.units:
         msg = f"{column.name} has units {units!r} instead of {column.units!r}"
@@ -110,7 +116,10 @@ def _data_column(array: xr.DataArray, known: IrfClass, column: TableColumn, dtyp
     return _column(column.names[0], values / conversion_factor(unit, column.units), unit, dtype)
 
 
-def _column(name: str, values: np.ndarray, unit: str, dtype: str) -> fits.Column:
+def _column(name: str, values: np.ndarray, unit: str, dtype: str | None) -> fits.Column:
+    if dtype is None:
+        with np.errstate(over="ignore", under="ignore"):
+            dtype = "float32" if np.array_equal(values.astype("float32"), values) else "float64"
     letter = "D" if dtype == "float64" else "E"
     dim = str(values.shape[::-1]) if values.ndim > 1 else None
     data = values[np.newaxis].astype(dtype)

@@ -348,7 +348,7 @@ def test_models_that_are_not_for_spectra():
         compile_likelihood(cube(), SkyModel(PowerLawNormSpectralModel(), name="norm"))
     from xgamma.models.temporal_shapes import ExpDecayTemporalModel
 
-    with pytest.raises(ValueError, match="varies in time, and .* has no good time intervals"):
+    with pytest.raises(ValueError, match=r"varies in time, and .* has no good time intervals"):
         compile_likelihood(cube(), SkyModel(PowerLawSpectralModel(), temporal=ExpDecayTemporalModel()))
 
 

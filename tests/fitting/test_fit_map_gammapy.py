@@ -217,7 +217,8 @@ def test_at_equal_predictions_all_is_equal(cubes, peer, kind):
     assert pulls[:3].max() < 0.07
     assert pulls[3:].max() < 2e-3
     np.testing.assert_allclose([p.error for p in result.free][3:], errors[3:], rtol=2e-3)
-    check_points(xg.flux_points(cube, models, "g09"), peer, f"bare/{kind}", 1e-3)
+    # norms are exact here; MIGRAD goes on until it expects less than 0.002 * tol (0.1) above the minimum: sqrt(2e-4)
+    check_points(xg.flux_points(cube, models, "g09"), peer, f"bare/{kind}", np.sqrt(2e-4))
 
 
 @pytest.mark.gammapy

@@ -68,6 +68,23 @@ def test_way_to_the_barycentre_against_astropy():
     assert abs(way - later) > 600
 
 
+def test_a_pulsar_that_moves_is_where_it_has_moved():
+    epoch, years = Time(50000.0, format="mjd", scale="tdb"), 20.0
+    moving = SkyCoord(CRAB.ra, CRAB.dec, pm_ra_cosdec=900 * u.mas / u.yr, pm_dec=-400 * u.mas / u.yr, obstime=epoch)
+    there = CRAB.spherical_offsets_by(years * 900 * u.mas, -years * 400 * u.mas)
+    times = epoch + years * u.yr + np.linspace(-0.5, 0.5, 7) * u.h
+    settings = {"reference": 58000.0, "frequency": (29.9,), "location": LA_PALMA}
+    found, wanted, still = (Ephemeris(position=p, **settings).phases(times) for p in (moving, there, CRAB))
+    assert np.abs((found - wanted + 0.5) % 1 - 0.5).max() < 3e-5
+    # the motion is worth a good part of a turn
+    assert np.abs((found - still + 0.5) % 1 - 0.5).min() > 0.05
+    assert repr(Ephemeris(position=moving, **settings)) != repr(Ephemeris(position=CRAB, **settings))
+    with pytest.raises(ValueError, match="no time at which it holds"):
+        Ephemeris(
+            position=SkyCoord(1, 2, unit="deg", pm_ra_cosdec=1 * u.mas / u.yr, pm_dec=0 * u.mas / u.yr), **settings
+        )
+
+
 def test_place_of_the_header_and_laziness():
     events = xr.Dataset({"time": ("event", 7.6e8 + np.linspace(0, 100, 50), {"units": "s"})})
     ephemeris = Ephemeris(58000.0, (1.0,), position=CRAB)
@@ -119,6 +136,19 @@ def test_files_and_words(tmp_path):
     file.write_text("F1 29.9\nPEPOCH 48442.5\n")
     with pytest.raises(ValueError, match="no F0"):
         Ephemeris.read(file)
+    file.write_text("F0 11.2\nPEPOCH 54000\nPOSEPOCH 51544\nRAJ 08:35:20.6\nDECJ -45:10:35\nPMRA -49.7\nPMDEC 29.9\n")
+    vela = Ephemeris.read(file).position
+    assert vela.pm_ra_cosdec.to_value("mas / yr") == pytest.approx(-49.7)
+    assert vela.pm_dec.to_value("mas / yr") == pytest.approx(29.9)
+    assert vela.obstime.mjd == 51544
+    # what would be taken for something else
+    for card, words in (("UNITS TCB", "TCB"), ("ELONG 83.6", "ecliptic"), ("F1 fast", "F1 fast, which is no number")):
+        file.write_text(f"F0 29.9\nPEPOCH 48442.5\n{card}\n")
+        with pytest.raises(ValueError, match=words):
+            Ephemeris.read(file)
+    for phase in (np.nan, "0.5"):
+        with pytest.raises(ValueError, match="finite number of turns"):
+            Ephemeris(58000.0, (1.0,), phase=phase)
     for bad in ((), (0.0,), (-1.0,), (np.nan,), ("1 m",)):
         with pytest.raises(ValueError, match="frequency"):
             Ephemeris(58000.0, bad)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import factorial
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 import xarray as xr
 from astropy.coordinates import EarthLocation, SkyCoord
@@ -28,6 +29,10 @@ DAY = 86400.0
 STEP = 30.0
 #: Keys of an ephemeris file that mean a longer way from time to phase than a few derivatives.
 BEYOND = ("BINARY", "GLEP", "WAVE", "PB", "FB0")
+#: Keys of a position in the ecliptic, which is not read.
+ECLIPTIC = ("ELONG", "ELAT", "LAMBDA", "BETA")
+#: Time scales in which numbers of an ephemeris file may be, and what they are called here.
+SCALES = {"TDB": "tdb", "TT": "tt"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,14 +51,16 @@ class Ephemeris:
         Time scale in which the phase is counted, ``"tdb"`` or ``"tt"``.
     position
         Position of the pulsar. Given, times are those of arrival at the barycentre of the solar system; left out, they
-        are taken as they are (times in the files have been corrected, or the source rotates slowly).
+        are taken as they are (times in the files have been corrected, or the source rotates slowly). One with proper
+        motion (``pm_ra_cosdec``, ``pm_dec``) moves, and has the time ``obstime`` at which it holds.
     location
         Where the telescope stands, for the way to the barycentre; by default the place in the header of the events.
 
     Raises
     ------
     ValueError
-        If there is no frequency, or it is not positive and finite.
+        If there is no frequency, or it is not positive and finite; if the phase is not a finite number, or a position
+        moves from an unknown time.
 
     Notes
     -----
@@ -102,22 +109,46 @@ class Ephemeris:
                 msg = f"reference={self.reference!r} must be an astropy Time or a modified Julian day"
                 raise ValueError(msg) from error
         object.__setattr__(self, "reference", getattr(day, self.scale))
+        if not isinstance(self.phase, (int, float, np.number)) or not np.isfinite(self.phase):
+            msg = f"phase={self.phase!r} must be a finite number of turns"
+            raise ValueError(msg)
+        if self.position is not None and _motion(self.position) and self.position.obstime is None:
+            msg = "the position has a proper motion, but no time at which it holds: SkyCoord(..., obstime=Time(...))"
+            raise ValueError(msg)
 
     def __repr__(self) -> str:
         """Return all that the phases depend on: it tells runs with different ephemerides apart."""
-        place = None if self.position is None else (float(self.position.icrs.ra.deg), float(self.position.icrs.dec.deg))
+        place: tuple[float, ...] | None = None
+        if self.position is not None:
+            place = float(self.position.icrs.ra.deg), float(self.position.icrs.dec.deg), *_motion(self.position)
+            place += (float(tt_seconds(self.position.obstime)),) if len(place) > 2 else ()
         site = None if self.location is None else tuple(float(v.to_value("m")) for v in self.location.to_geocentric())
         numbers = f"{self.reference_seconds!r}, {self.frequency!r}, {self.phase!r}, {self.scale!r}"
         return f"Ephemeris({numbers}, position={place!r}, location={site!r})"
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Ephemeris:
-        """Read a file in the format of tempo2 (``.par``): ``F0``, ``F1``, ..., ``PEPOCH``, ``RAJ``, ``DECJ``.
+        """Read a file in the format of tempo2 (``.par``).
+
+        Parameters
+        ----------
+        path
+            File with ``F0``, ``F1``, ..., ``PEPOCH``; also read are ``RAJ``, ``DECJ``, ``PMRA``, ``PMDEC`` (mas / yr),
+            ``POSEPOCH`` (by default ``PEPOCH``) and ``UNITS`` (by default TDB). The phase is 0 at ``PEPOCH``: the
+            reference arrival ``TZRMJD`` is not used.
+
+        Returns
+        -------
+        Ephemeris
+            Without a position where the file has none.
 
         Raises
         ------
+        FileNotFoundError
+            If there is no such file.
         ValueError
-            If frequency or epoch are missing, or the file has a binary orbit or glitches.
+            If frequency or epoch are missing, a value is no number, the file has a binary orbit or glitches, a
+            position in the ecliptic, or numbers in another time scale (TCB).
 
         Examples
         --------
@@ -138,15 +169,19 @@ class Ephemeris:
         if missing:
             msg = f"{file} has no {missing[0]}; it has {sorted(cards)}"
             raise ValueError(msg)
-        numbers = {key: float(value.upper().replace("D", "E")) for key, value in cards.items() if key in _NUMBERS}
+        if "RAJ" not in cards and any(key in cards for key in ECLIPTIC):
+            msg = f"{file} has a position in the ecliptic; give it as RAJ and DECJ"
+            raise ValueError(msg)
+        units = cards.get("UNITS", "TDB").upper()
+        if units not in SCALES:
+            msg = f"{file} has UNITS {units}; convert it to TDB (tempo2 -gr transform, PINT tcb2tdb)"
+            raise ValueError(msg)
+        numbers = {key: _number(cards[key], key, file) for key in _NUMBERS if key in cards}
         frequency: list[float] = []
         while f"F{len(frequency)}" in numbers:
             frequency.append(numbers[f"F{len(frequency)}"])
-        position = None
-        if {"RAJ", "DECJ"} <= set(cards):
-            position = SkyCoord(cards["RAJ"], cards["DECJ"], unit=("hourangle", "deg"))
-        scale = "tt" if cards.get("UNITS", "TDB").upper() == "TT" else "tdb"
-        return cls(numbers["PEPOCH"], tuple(frequency), scale=scale, position=position)
+        scale = SCALES[units]
+        return cls(numbers["PEPOCH"], tuple(frequency), scale=scale, position=_position(cards, numbers, scale))
 
     @property
     def reference_seconds(self) -> float:
@@ -194,13 +229,53 @@ class Ephemeris:
         if self.location is None:
             msg = "the way to the barycentre needs the place of the telescope: give location=EarthLocation(...)"
             raise ValueError(msg)
+        place = _moved(self.position, float(seconds.mean()))
         with bundled_iers():
-            way = to_time(seconds).light_travel_time(self.position, ephemeris="builtin", location=self.location)
+            way = to_time(seconds).light_travel_time(place, ephemeris="builtin", location=self.location)
         return np.asarray(result + way.to_value("s"))
 
 
 #: Keys of an ephemeris file that are numbers.
-_NUMBERS = ("PEPOCH", *(f"F{n}" for n in range(13)))
+_NUMBERS = ("PEPOCH", "POSEPOCH", "PMRA", "PMDEC", *(f"F{n}" for n in range(13)))
+YEAR = 365.25 * DAY
+
+
+def _number(text: str, key: str, file: os.PathLike[str]) -> float:
+    try:
+        # exponents are those of Fortran
+        return float(text.upper().replace("D", "E"))
+    except ValueError as error:
+        msg = f"{file} has {key} {text}, which is no number"
+        raise ValueError(msg) from error
+
+
+def _position(cards: dict[str, str], numbers: dict[str, float], scale: str) -> SkyCoord | None:
+    """Position in an ephemeris file, with its motion."""
+    if not {"RAJ", "DECJ"} <= set(cards):
+        return None
+    motion: dict[str, Any] = {}
+    if numbers.get("PMRA") or numbers.get("PMDEC"):
+        motion = {n: numbers.get(k, 0.0) * u.mas / u.yr for n, k in (("pm_ra_cosdec", "PMRA"), ("pm_dec", "PMDEC"))}
+        motion["obstime"] = Time(numbers.get("POSEPOCH", numbers["PEPOCH"]), format="mjd", scale=scale)
+    return SkyCoord(cards["RAJ"], cards["DECJ"], unit=("hourangle", "deg"), **motion)
+
+
+def _motion(position: SkyCoord) -> tuple[float, ...]:
+    """Proper motion in deg per year, () of a position that stands still."""
+    sky = position.icrs
+    if "s" not in sky.data.differentials:
+        return ()
+    return float(sky.pm_ra_cosdec.to_value("deg / yr")), float(sky.pm_dec.to_value("deg / yr"))
+
+
+def _moved(position: SkyCoord, seconds: float) -> SkyCoord:
+    """Where a position is at a time (TT): during a run it does not move."""
+    motion, sky = _motion(position), position.icrs
+    if not motion:
+        return position
+    years = (seconds - float(tt_seconds(position.obstime))) / YEAR
+    ra = sky.ra.deg + years * motion[0] / np.cos(sky.dec.rad)
+    return SkyCoord(ra, sky.dec.deg + years * motion[1], unit="deg")
 
 
 def _ahead(seconds: np.ndarray) -> np.ndarray:

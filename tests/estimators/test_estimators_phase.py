@@ -270,6 +270,13 @@ def test_words(pulsar):
         phasogram(xr.Dataset({"energy": ("event", [1.0])}))
     with pytest.raises(ValueError, match="no runs"):
         phasogram([])
+    with pytest.raises(TypeError, match="1 is not a run"):
+        phasogram([1, 2])
+    with pytest.raises(ValueError, match="two or more edges"):
+        phasogram(xr.Dataset({"phase": ("event", [0.1])}), energy_edges="1 TeV")
+    for weight in (np.nan, -0.1):
+        with pytest.raises(ValueError, match="1 of 2 weights"):
+            periodicity(xr.DataArray([0.1, 0.2], dims="event"), weights=xr.DataArray([1.0, weight], dims="event"))
     with pytest.raises(ValueError, match="2 regions"):
         phasogram(runs, region=[CIRCLE, CIRCLE])
     with pytest.raises(ValueError, match="dim 'event'"):

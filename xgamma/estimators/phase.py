@@ -95,6 +95,8 @@ def phasogram(
     ------
     ValueError
         If events have no such column, or phases lie outside of 0 to 1; edges do not ascend; there are several regions.
+    TypeError
+        If `events` are neither an event list nor runs.
 
     See Also
     --------
@@ -115,6 +117,9 @@ def phasogram(
     energy = None
     if energy_edges is not None:
         edges = np.asarray(to_value(energy_edges, "TeV", "energy_edges"), dtype=float)
+        if edges.ndim != 1 or edges.size < 2:
+            msg = f"energy_edges={energy_edges!r} must be two or more edges"
+            raise ValueError(msg)
         energy = bin_axis("energy", edges[:-1], edges[1:], "TeV", long_name="Energy")
     count = _Count(axis, energy, off, regions[0] if regions else None, column.lower())
     first: tuple[str, ...] = ()
@@ -122,7 +127,11 @@ def phasogram(
     if isinstance(events, xr.Dataset):
         arrays = count.of_events(events)
     else:
-        runs = list(events)
+        runs = [events] if isinstance(events, Observation) else list(events)
+        odd = next((run for run in runs if not isinstance(run, Observation)), None)
+        if odd is not None:
+            msg = f"{odd!r} is not a run: give those of a store, xgamma.open_store(...).select(...), or an event list"
+            raise TypeError(msg)
         if not runs:
             msg = "there are no runs to count"
             raise ValueError(msg)
@@ -223,7 +232,7 @@ def periodicity(
     ----------
     phases
         Phases in turns, dims (..., event), lazy or not: further dims are tests of their own, such as trial frequencies.
-        An event list stands for its column ``phase``. NaN are left out.
+        An event list stands for its column ``phase``. Phases that are not finite are left out.
     weights
         Probability of each event to be of the source, dims (event,) or as the phases; 1 by default.
     n_harmonics
@@ -239,7 +248,8 @@ def periodicity(
     Raises
     ------
     ValueError
-        If there is no dim ``event`` or no phase, or the number of harmonics is not positive.
+        If there is no dim ``event`` or no phase, the number of harmonics is not positive, or a weight is negative or
+        not finite (of lazy ones when they are computed).
 
     Notes
     -----
@@ -295,6 +305,11 @@ def periodicity(
 
 
 def _tests(phases: np.ndarray, weights: np.ndarray | None = None, *, n_harmonics: int) -> tuple[np.ndarray, ...]:
+    if weights is not None:
+        bad = int((~(np.isfinite(weights) & (weights >= 0))).sum())
+        if bad:
+            msg = f"{bad} of {weights.size} weights are negative or not finite: give each event's probability, 0 to 1"
+            raise ValueError(msg)
     z2 = np.cumsum(harmonic_powers(phases, weights, n_harmonics), axis=-1)
     h, harmonic = h_statistic(z2)
     return z2, np.asarray(chi2.sf(z2, 2 * np.arange(1, n_harmonics + 1))), h, np.exp(-0.4 * h), harmonic

@@ -41,3 +41,12 @@ def gammapy_data() -> Path:
         pytest.skip("needs the public data sets: set GAMMAPY_DATA, or run `xgamma download`")
     os.environ.setdefault("GAMMAPY_DATA", str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def gammapy_python() -> str:
+    """Interpreter of an environment with gammapy 2.1; the test is skipped where none is named."""
+    python = os.environ.get("XGAMMA_GAMMAPY_PYTHON")
+    if not python:
+        pytest.skip("needs gammapy: set XGAMMA_GAMMAPY_PYTHON to the python of an environment that has it")
+    return python

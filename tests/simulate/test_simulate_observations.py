@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import dask
@@ -145,13 +145,17 @@ def test_runs_twice_and_runs_without_a_response(tmp_path):
         )
 
 
+def test_runs_do_not_share_a_file(tmp_path):
+    labels = [replace(run, obs_id=label) for run, label in zip(runs(2), ("1/2", "1_2"), strict=True)]
+    with pytest.raises(ValueError, match=r"'1/2' and '1_2' would both be written to run_1_2\.fits\.gz"):
+        simulate_observations(labels, star(), tmp_path / "s", energy_range=RANGE)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.gammapy
 @pytest.mark.real_data
 @pytest.mark.parametrize(("folder", "obs_ids"), [("cta-1dc/index/gps", [110380, 111140]), ("hess-dl3-dr1", [20136])])
-def test_gammapy_reads_the_store(gammapy_data, tmp_path, folder, obs_ids):
-    python = os.environ.get("XGAMMA_GAMMAPY_PYTHON")
-    if not python:
-        pytest.skip("needs gammapy: set XGAMMA_GAMMAPY_PYTHON to the python of an environment that has it")
+def test_gammapy_reads_the_store(gammapy_data, gammapy_python, tmp_path, folder, obs_ids):
     chosen = xg.open_store(gammapy_data / folder).select(obs_id=obs_ids)
     center = [float(v) for v in chosen[0].pointing.icrs(chosen[0].tmid)]
     models = [star("2e-11 cm-2 s-1 TeV-1", lon=center[0], lat=center[1] + 0.4), xg.FoVBackgroundModel(name="bkg")]
@@ -162,7 +166,7 @@ def test_gammapy_reads_the_store(gammapy_data, tmp_path, folder, obs_ids):
     case |= {"energy": ["0.6 TeV", "30 TeV", 8], "energy_true": ["0.4 TeV", "50 TeV", 16]}
     (tmp_path / "case.json").write_text(json.dumps(case))
     program = Path(__file__).with_name("peer_simulated_gammapy.py")
-    command = [python, "-W", "ignore", str(program), "s", "case.json", "out.npz"]
+    command = [gammapy_python, "-W", "ignore", str(program), "s", "case.json", "out.npz"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     axes = {n: xg.energy_axis(*case[n][:2], nbin=case[n][2], name=n) for n in ("energy", "energy_true")}
     grid = xg.sky_grid(SkyCoord(*center, unit="deg"), "4 deg", "0.04 deg", **axes)

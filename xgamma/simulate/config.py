@@ -19,7 +19,8 @@ from xgamma.simulate import array
 from xgamma.simulate.pointings import grid_pointings, wobble_pointings
 from xgamma.simulate.schedule import Schedule
 from xgamma.simulate.sources import Source, check_keys, sky_position, source_from_dict
-from xgamma.simulate.survey import check_target, simulate_survey
+from xgamma.simulate.store import check_target
+from xgamma.simulate.survey import simulate_survey
 
 __all__ = ["SurveyConfig", "read_responses", "read_survey_config", "simulate_from_config"]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -16,7 +14,6 @@ import xarray as xr
 from dask.base import compute
 from dask.delayed import delayed
 
-from xgamma.coords.units import to_value
 from xgamma.dl3.gti import gti_duration
 from xgamma.dl3.index import HduIndex, HduLocation, ObsId, obs_table
 from xgamma.dl3.observation import Observation
@@ -34,13 +31,15 @@ from xgamma.simulate.expected import expected_of_run
 from xgamma.simulate.observed import absent_models, kept_cards, responses_of
 from xgamma.simulate.response import NAMES, prepare_responses
 from xgamma.simulate.run import make_run
-from xgamma.simulate.survey import (
+from xgamma.simulate.store import (
     GZIP_LEVEL,
     HDU_NAMES,
     TIME_STEP,
     check_target,
+    chosen_energies,
+    labelled_counts,
     load_responses,
-    move_into_place,
+    new_store,
     warn_unseen,
 )
 from xgamma.simulate.truth import write_components
@@ -189,24 +188,18 @@ def simulate_observations(
     runs = _runs(observations)
     sources, factors = split_models(models)
     absent = _absent(runs, sources, factors, name)
-    limits = _limits(energy_range)
+    limits = (0.0, np.inf) if energy_range is None else chosen_energies(energy_range)
     settings = Settings(sources, factors, limits, seed, background, truth)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        (draft / "data").mkdir()
+    with new_store(target, overwrite) as draft:
         places = _write_responses(draft, runs, irfs, settings)
         again = [_again(draft, r, absent[r.obs_id], p, compress) for r, p in zip(runs, places, strict=True)]
+        _check_files(again)
         make = delayed(simulate_again, pure=False)
         counts = np.stack(compute(*(make(settings, run) for run in again)))
-        result = _counts(again, [s.name for s in sources], counts)
+        result = labelled_counts([r.obs_id for r in again], [s.name for s in sources], counts, _pointings(again))
         warn_unseen(result)
         _write_index(draft, again, result)
         write_components(draft, result, sources, factors, {"seed": int(seed), "runs": len(again)}, limits)
-        draft.chmod(0o755)
-        move_into_place(draft, target, overwrite)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return result
 
 
@@ -244,16 +237,6 @@ def _absent(
         )
         raise ValueError(msg)
     return absent
-
-
-def _limits(energy_range: Any) -> tuple[float, float]:
-    if energy_range is None:
-        return 0.0, np.inf
-    limits = tuple(np.ravel(to_value(list(energy_range), "TeV", "energy_range")).tolist())
-    if len(limits) != 2 or not 0 <= limits[0] < limits[1]:
-        msg = f"energy_range={energy_range!r} must be two ascending energies"
-        raise ValueError(msg)
-    return limits[0], limits[1]
 
 
 def _write_responses(
@@ -340,16 +323,20 @@ def simulate_again(settings: Settings, run: Again) -> np.ndarray:
     return np.stack([simulated, np.array(list(expected.values()))])
 
 
-def _counts(runs: Sequence[Again], names: Sequence[str], counts: np.ndarray) -> xr.Dataset:
-    coords = {"obs": [run.obs_id for run in runs], "component": ["background", *names]}
-    dims = ("obs", "component")
-    variables = {"simulated": (dims, counts[:, 0].astype(np.int64)), "expected": (dims, counts[:, 1])}
-    result = xr.Dataset({n: (d, v, {"units": ""}) for n, (d, v) in variables.items()}, coords=coords)
+def _check_files(runs: Sequence[Again]) -> None:
+    """Say if two labels would give one name: no run may overwrite another."""
+    first: dict[str, ObsId] = {}
+    for run in runs:
+        other = first.setdefault(run.file, run.obs_id)
+        if other is not run.obs_id:
+            msg = f"runs {other!r} and {run.obs_id!r} would both be written to {Path(run.file).name}; rename one"
+            raise ValueError(msg)
+
+
+def _pointings(runs: Sequence[Again]) -> list[tuple[float, float]]:
+    """Directions (ICRS) in deg at the middle of each run."""
     middle = [run.pointing.icrs(0.5 * float(run.gti["gti_start"].min() + run.gti["gti_stop"].max())) for run in runs]
-    pointing = {
-        n: ("obs", [float(m[i]) for m in middle], {"units": "deg"}) for i, n in enumerate(("ra_pnt", "dec_pnt"))
-    }
-    return result.assign_coords(pointing)
+    return [(float(ra), float(dec)) for ra, dec in middle]
 
 
 def _write_index(folder: Path, runs: Sequence[Again], counts: xr.Dataset) -> None:

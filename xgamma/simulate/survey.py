@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import shutil
-import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -20,35 +16,38 @@ from astropy.io import fits
 from dask.base import compute
 from dask.delayed import delayed
 
-from xgamma.coords.units import to_value
 from xgamma.dl3.gti import gti_table, gti_to_hdu
 from xgamma.dl3.index import HduLocation
 from xgamma.dl3.times import reference_seconds, to_time
 from xgamma.dl3.write import events_to_hdu, write_fits
-from xgamma.io.fits_file import expand_path, open_fits
-from xgamma.irf.read import read_irf
+from xgamma.io.fits_file import expand_path
 from xgamma.irf.write import irf_to_hdu
 from xgamma.models.background_model import FoVBackgroundModel
 from xgamma.models.sky_model import Model, SkyModel
 from xgamma.simulate.emission import split_models
 from xgamma.simulate.events import draw_events
 from xgamma.simulate.expected import expected_of_run
-from xgamma.simulate.response import Responses, prepare_responses
 from xgamma.simulate.run import make_run
 from xgamma.simulate.schedule import PlannedRun, Schedule, plan_runs
 from xgamma.simulate.sources import Source, sky_position
-from xgamma.simulate.truth import TRUTH_FILE, write_tables, write_truth
+from xgamma.simulate.store import (
+    GZIP_LEVEL,
+    HDU_NAMES,
+    TIME_STEP,
+    check_target,
+    chosen_energies,
+    labelled_counts,
+    load_responses,
+    new_store,
+    warn_unseen,
+)
+from xgamma.simulate.truth import write_tables, write_truth
 
 __all__ = ["simulate_survey"]
 
 RESPONSE_FILE = "responses.fits.gz"
-HDU_NAMES = {"aeff": "AEFF", "edisp": "EDISP", "psf": "PSF", "bkg": "BKG"}
 #: Runs that one task makes.
 BATCH = 32
-#: A quick compression: a thorough one takes ten times as long for nothing, as mantissas are random.
-GZIP_LEVEL = 5
-#: Step to which times are rounded, about a microsecond: a power of two leaves short mantissas.
-TIME_STEP = 2.0**-20
 
 
 @dataclass(frozen=True)
@@ -175,10 +174,7 @@ def simulate_survey(
     dead, energies = schedule.deadtime_fraction, _in_tev(limits)
     checked = make_run(positions[0], irfs, chosen, schedule.ontime, schedule.start, None, dead, energies, True, factors)
     _ = checked.emissions, checked.background
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        (draft / "data").mkdir()
+    with new_store(target, overwrite) as draft:
         task = make_task(draft, irfs, given, limits, seed, schedule, compress)
         truth = _simulate(task, runs)
         warn_unseen(truth)
@@ -189,35 +185,7 @@ def simulate_survey(
         write_tables(draft, runs, files, shared, truth, schedule, telescope)
         described = [s for s in given if not isinstance(s, FoVBackgroundModel)]
         write_truth(draft, truth, described, factors, seed, schedule, limits)
-        draft.chmod(0o755)
-        move_into_place(draft, target, overwrite)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return truth
-
-
-def check_target(target: Path, overwrite: bool) -> None:
-    """Say if a folder may not be written."""
-    if not target.exists():
-        return
-    if not overwrite:
-        msg = f"{target} exists; give overwrite=True to replace it"
-        raise FileExistsError(msg)
-    if not target.is_dir() or (any(target.iterdir()) and not (target / TRUTH_FILE).is_file()):
-        msg = f"{target} is no simulated survey (it has no {TRUTH_FILE}), so it is not replaced; choose another folder"
-        raise FileExistsError(msg)
-
-
-def move_into_place(draft: Path, target: Path, overwrite: bool) -> None:
-    """Give a finished folder its name."""
-    check_target(target, overwrite)
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-        target.replace(old / target.name)
-        draft.replace(target)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        draft.replace(target)
 
 
 def _positions(pointings: Sequence[Any]) -> list[tuple[float, float]]:
@@ -234,11 +202,7 @@ def _positions(pointings: Sequence[Any]) -> list[tuple[float, float]]:
 
 def _energy_limits(irfs: Mapping[str, Any], energy_range: Any) -> tuple[float, float]:
     if energy_range is not None:
-        limits = tuple(np.ravel(to_value(list(energy_range), "TeV", "energy_range")).tolist())
-        if len(limits) != 2 or not 0 <= limits[0] < limits[1]:
-            msg = f"energy_range={energy_range!r} must be two ascending energies"
-            raise ValueError(msg)
-        return limits[0], limits[1]
+        return chosen_energies(energy_range)
     background = irfs.get("bkg")
     if background is None:
         msg = "the responses have no background model ('bkg'), which a survey needs"
@@ -278,30 +242,12 @@ def make_task(
     return Task(str(draft), files, *split_models(sources), limits, seed, schedule.deadtime_fraction, suffix, reference)
 
 
-@lru_cache(maxsize=4)
-def load_responses(
-    files: tuple[tuple[str, tuple[str, str]], ...], energy_range: tuple[float, float], background: bool = True
-) -> Responses:
-    """Read and prepare responses, once per process."""
-    irfs: dict[str, Any] = {"aeff": None, "psf": None, "edisp": None, "bkg": None}
-    for name, (file, hdu) in files:
-        with open_fits(file) as hdus:
-            irfs[name] = read_irf(hdus[hdu])
-    return prepare_responses(irfs, energy_range, background=background)
-
-
 def _simulate(task: Task, runs: list[PlannedRun]) -> xr.Dataset:
     batches = [runs[i : i + BATCH] for i in range(0, len(runs), BATCH)]
     make = delayed(simulate_batch, pure=False)
-    results = compute(*(make(task, batch) for batch in batches))
-    counts = np.concatenate(results)
-    components = ["background", *(source.name for source in task.sources)]
-    coords = {"obs": [run.obs_id for run in runs], "component": components}
-    dims = ("obs", "component")
-    variables = {"simulated": (dims, counts[:, 0].astype(np.int64)), "expected": (dims, counts[:, 1])}
-    truth = xr.Dataset({n: (d, v, {"units": ""}) for n, (d, v) in variables.items()}, coords=coords)
-    pointing = {name: [getattr(run.pointing, name) for run in runs] for name in ("ra", "dec")}
-    return truth.assign_coords({f"{n}_pnt": ("obs", v, {"units": "deg"}) for n, v in pointing.items()})
+    counts = np.concatenate(compute(*(make(task, batch) for batch in batches)))
+    pointings = [(run.pointing.ra, run.pointing.dec) for run in runs]
+    return labelled_counts([run.obs_id for run in runs], [s.name for s in task.sources], counts, pointings)
 
 
 def simulate_batch(task: Task, runs: Sequence[PlannedRun]) -> np.ndarray:
@@ -344,12 +290,3 @@ def _run_bytes(events: xr.Dataset, gti: xr.Dataset, header: Mapping[str, Any]) -
     buffer = BytesIO()
     fits.HDUList([fits.PrimaryHDU(), hdu, gti_to_hdu(gti, header)]).writeto(buffer, output_verify="ignore")
     return buffer.getvalue()
-
-
-def warn_unseen(truth: xr.Dataset) -> None:
-    """Say which sources no run sees."""
-    total = truth["expected"].sum("obs")
-    unseen = [str(c) for c in truth["component"].values if float(total.sel(component=c)) == 0]
-    if unseen:
-        msg = f"{unseen} lie outside the effective area of all {truth.sizes['obs']} runs: no events come from there"
-        warnings.warn(msg, UserWarning, stacklevel=3)

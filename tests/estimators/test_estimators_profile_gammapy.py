@@ -12,7 +12,6 @@ Known differences, all others are rounding:
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import warnings
 from pathlib import Path
@@ -142,24 +141,23 @@ for file in sys.argv[2:]:
 """
 
 
-def run_gammapy(folder, *command):
-    python = os.environ.get("XGAMMA_GAMMAPY_PYTHON")
-    if not python:
-        pytest.skip("needs gammapy: set XGAMMA_GAMMAPY_PYTHON to the python of an environment that has it")
-    done = subprocess.run([python, "-W", "ignore", *command], cwd=folder, capture_output=True, text=True, check=False)
+def run_gammapy(gammapy_python, folder, *command):
+    done = subprocess.run(
+        [gammapy_python, "-W", "ignore", *command], cwd=folder, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.gammapy
 @pytest.mark.real_data
-def test_gammapy_reads_profiles(profiles, tmp_path):
+def test_gammapy_reads_profiles(profiles, gammapy_python, tmp_path):
     cases = {f"{name}-{sed_type}.fits": name for name in profiles for sed_type in ("dnde", "eflux", "likelihood")}
     for file, name in cases.items():
         sed_type = file.split("-")[1].removesuffix(".fits")
         profiles[name].gamma.to_fits(tmp_path / file, format="profile", sed_type=sed_type)
         again = xg.read_flux_points(tmp_path / file)
         xr.testing.assert_identical(again, profiles[name].gamma.to_sed_type(sed_type))
-    run_gammapy(tmp_path, "-c", PROGRAM, "profile", *cases)
+    run_gammapy(gammapy_python, tmp_path, "-c", PROGRAM, "profile", *cases)
     for file, name in cases.items():
         with np.load(tmp_path / f"{file}.npz") as peer:
             edges = np.append(profiles[name].distance_min, profiles[name].distance_max[-1])
@@ -169,7 +167,7 @@ def test_gammapy_reads_profiles(profiles, tmp_path):
 
 @pytest.mark.gammapy
 @pytest.mark.real_data
-def test_gammapy_reads_the_points_of_one_region(profiles, tmp_path):
+def test_gammapy_reads_the_points_of_one_region(profiles, gammapy_python, tmp_path):
     points = profiles["rings"].isel(region=2).drop_vars(["distance", "distance_min", "distance_max"])
     sed_types = ("dnde", "flux", "likelihood")
     for sed_type in sed_types:
@@ -177,7 +175,7 @@ def test_gammapy_reads_the_points_of_one_region(profiles, tmp_path):
         xr.testing.assert_identical(
             xg.read_flux_points(tmp_path / f"{sed_type}.fits"), points.gamma.to_sed_type(sed_type)
         )
-    run_gammapy(tmp_path, "-c", PROGRAM, "gadf-sed", *(f"{s}.fits" for s in sed_types))
+    run_gammapy(gammapy_python, tmp_path, "-c", PROGRAM, "gadf-sed", *(f"{s}.fits" for s in sed_types))
     for sed_type in sed_types:
         with np.load(tmp_path / f"{sed_type}.fits.npz") as peer:
             compare_fluxes(points, peer)
@@ -199,9 +197,11 @@ def compare_fluxes(points, peer):
 
 @pytest.mark.gammapy
 @pytest.mark.real_data
-def test_the_recorded_numbers_are_those_of_gammapy(gammapy_data, profiles, recorded, tmp_path, monkeypatch):
+def test_the_recorded_numbers_are_those_of_gammapy(
+    gammapy_data, gammapy_python, profiles, recorded, tmp_path, monkeypatch
+):
     monkeypatch.setenv("GAMMAPY_DATA", str(gammapy_data))
-    run_gammapy(tmp_path, str(Path(__file__).with_name("peer_gammapy_profiles.py")), "out.json", "1e-5")
+    run_gammapy(gammapy_python, tmp_path, str(Path(__file__).with_name("peer_gammapy_profiles.py")), "out.json", "1e-5")
     again = json.loads((tmp_path / "out.json").read_text())
     for name, points in profiles.items():
         assert set(again[name]) == set(recorded[name])

@@ -52,13 +52,10 @@ def test_sums(gammapy_data, method):
 
 @pytest.mark.gammapy
 @pytest.mark.real_data
-def test_pixel_by_pixel(gammapy_data, tmp_path):
-    python = os.environ.get("XGAMMA_GAMMAPY_PYTHON")
-    if not python:
-        pytest.skip("needs gammapy: set XGAMMA_GAMMAPY_PYTHON to the python of an environment that has it")
+def test_pixel_by_pixel(gammapy_data, gammapy_python, tmp_path):
     program = Path(__file__).with_name("peer_gammapy_asmooth.py")
     environment = os.environ | {"GAMMAPY_DATA": str(gammapy_data)}
-    command = [python, "-W", "ignore", str(program), "out.npz"]
+    command = [gammapy_python, "-W", "ignore", str(program), "out.npz"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     with np.load(tmp_path / "out.npz") as peer:
         for method in SUMS:

@@ -4,7 +4,6 @@ Run with ``XGAMMA_GAMMAPY_PYTHON=/path/to/python``, the interpreter of an enviro
 """
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -23,14 +22,10 @@ PEER = Path(__file__).with_name("peer_gammapy_datasets.py")
 
 
 @pytest.fixture
-def peer(tmp_path):
-    python = os.environ.get("XGAMMA_GAMMAPY_PYTHON")
-    if not python:
-        pytest.skip("set XGAMMA_GAMMAPY_PYTHON to an interpreter with gammapy 2.1")
-
+def peer(gammapy_python, tmp_path):
     def run(folder):
         target = tmp_path / "of gammapy"
-        command = [python, str(PEER), str(folder), str(target)]
+        command = [gammapy_python, str(PEER), str(folder), str(target)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout), target

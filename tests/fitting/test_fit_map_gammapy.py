@@ -124,14 +124,11 @@ class Given(MapContribution):
 
 
 @pytest.fixture(scope="module")
-def peer(gammapy_data, tmp_path_factory):
-    python = os.environ.get("XGAMMA_GAMMAPY_PYTHON")
-    if not python:
-        pytest.skip("needs gammapy: set XGAMMA_GAMMAPY_PYTHON to the python of an environment that has it")
+def peer(gammapy_data, gammapy_python, tmp_path_factory):
     folder = tmp_path_factory.mktemp("peer")
     program = Path(__file__).with_name("peer_map_fit.py")
     environment = os.environ | {"GAMMAPY_DATA": str(gammapy_data), "CALDB": str(gammapy_data / "cta-1dc/caldb")}
-    command = [python, "-W", "ignore", str(program), str(gammapy_data / "cta-1dc/index/gps"), "out.npz"]
+    command = [gammapy_python, "-W", "ignore", str(program), str(gammapy_data / "cta-1dc/index/gps"), "out.npz"]
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
     with np.load(folder / "out.npz") as file:
         arrays = dict(file)

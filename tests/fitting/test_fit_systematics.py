@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
-from simulated_maps import CENTER, background, expected, gauss, map_cube, point
+from simulated_maps import background, expected, gauss, map_cube, point
 from simulated_spectra import ENERGY_TRUE, arrays
 from simulated_spectra import cube as spectrum_cube
 
@@ -429,4 +429,3 @@ def test_impossible_factors_are_refused_by_the_minimiser():
     values = models.parameters.values
     values[models.parameters.names.index("syst.psf")] = 0.0
     assert not np.isfinite(compile_likelihood(cube, models).deviance(values))
-    assert CENTER is not None

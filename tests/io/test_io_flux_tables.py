@@ -1,7 +1,6 @@
 """Tables of flux points in every layout: read, written, read again, by gammapy too; and bad ones in words."""
 
 import json
-import os
 import subprocess
 
 import astropy.units as u
@@ -388,10 +387,7 @@ for name in sys.argv[1:]:
 
 @pytest.mark.gammapy
 @pytest.mark.slow
-def test_gammapy_reads_what_is_written_and_is_read(tmp_path):
-    python = os.environ.get("XGAMMA_GAMMAPY_PYTHON")
-    if not python:
-        pytest.skip("needs gammapy: set XGAMMA_GAMMAPY_PYTHON to the python of an environment that has it")
+def test_gammapy_reads_what_is_written_and_is_read(gammapy_python, tmp_path):
     cases = {
         f"_{outer}{suffix}": full_points(outer) for outer in (None, "region", "time") for suffix in (".fits", ".ecsv")
     }
@@ -399,7 +395,7 @@ def test_gammapy_reads_what_is_written_and_is_read(tmp_path):
         points.attrs["n_sigma_ul"] = 2.0
         points["success"][:] = True  # gammapy hides values of fits without success
         write_flux_points(points, tmp_path / f"ours{name}")
-    subprocess.run([python, "-W", "ignore", "-c", READ, *cases], cwd=tmp_path, capture_output=True, check=True)
+    subprocess.run([gammapy_python, "-W", "ignore", "-c", READ, *cases], cwd=tmp_path, capture_output=True, check=True)
     for name, points in cases.items():
         theirs = json.loads((tmp_path / f"{name}.json").read_text())
         np.testing.assert_allclose(theirs["energy"], points.energy)

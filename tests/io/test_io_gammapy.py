@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 
 import numpy as np
@@ -19,11 +18,8 @@ pytestmark = pytest.mark.gammapy
 
 
 @pytest.fixture
-def gammapy(tmp_path):
+def gammapy(gammapy_python, tmp_path):
     """Run a script with gammapy in `tmp_path`; it gets numpy, gammapy.maps and gammapy.datasets."""
-    python = os.environ.get("XGAMMA_GAMMAPY_PYTHON")
-    if not python:
-        pytest.skip("needs gammapy: set XGAMMA_GAMMAPY_PYTHON to the python of an environment that has it")
     head = """
 import numpy as np, astropy.units as u, regions
 from astropy.coordinates import SkyCoord
@@ -35,7 +31,11 @@ from gammapy.maps import LabelMapAxis, Map, MapAxis, WcsGeom
 
     def run(script):
         return subprocess.run(
-            [python, "-W", "ignore", "-c", head + script], cwd=tmp_path, capture_output=True, text=True, check=True
+            [gammapy_python, "-W", "ignore", "-c", head + script],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
         )
 
     return run

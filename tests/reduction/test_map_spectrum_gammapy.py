@@ -9,7 +9,6 @@ the radius, in gammapy with the radius: 3e-4 where nodes are a tenth of the widt
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 
 import numpy as np
@@ -81,13 +80,10 @@ def gaussian_cube():
 SIGMA = np.array([0.03, 0.05, 0.08, 0.12])
 
 
-def compare(cube, case, tmp_path):
+def compare(gammapy_python, cube, case, tmp_path):
     """Compare what must be equal; return containments of circles, ours and theirs, shape (radius, energy_true)."""
-    python = os.environ.get("XGAMMA_GAMMAPY_PYTHON")
-    if not python:
-        pytest.skip("needs gammapy: set XGAMMA_GAMMAPY_PYTHON to the python of an environment that has it")
     case["out"] = str(tmp_path / "out.npz")
-    command = [python, "-W", "ignore", "-c", PROGRAM, json.dumps(case)]
+    command = [gammapy_python, "-W", "ignore", "-c", PROGRAM, json.dumps(case)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lon, lat = case["center"]
@@ -114,11 +110,11 @@ def compare(cube, case, tmp_path):
 
 
 @pytest.mark.real_data
-def test_fermi_cube(gammapy_data, tmp_path):
+def test_fermi_cube(gammapy_data, gammapy_python, tmp_path):
     file = gammapy_data / "fermi-3fhl-gc/fermi-3fhl-gc.fits.gz"
     cube = xg.open_cube(file).compute()
     case = {"file": str(file), "center": [0.0, 0.0], "frame": "galactic", "radii": [0.15, 0.3, 0.6, 1.2]}
-    ours, theirs = compare(cube, case, tmp_path)
+    ours, theirs = compare(gammapy_python, cube, case, tmp_path)
     # nodes of the table from 0 to 1.85 deg: straight lines between density times circumference
     psf, rad = cube["psf"].transpose("psf_energy_true", "rad").values, np.deg2rad(cube["rad"].values)
     line = psf * 2 * np.pi * np.sin(rad)
@@ -130,12 +126,12 @@ def test_fermi_cube(gammapy_data, tmp_path):
     assert np.abs(ours * total - theirs)[1:].max() < 5e-5
 
 
-def test_gaussian_point_spread_function(tmp_path):
+def test_gaussian_point_spread_function(gammapy_python, tmp_path):
     cube = gaussian_cube()
     cube.gamma.to_fits(tmp_path / "cube.fits")
     radii = [0.1, 0.2, 0.3]
     case = {"file": str(tmp_path / "cube.fits"), "center": [20.3, 5.2], "frame": "galactic", "radii": radii}
-    ours, theirs = compare(cube, case, tmp_path)
+    ours, theirs = compare(gammapy_python, cube, case, tmp_path)
     end = cube["rad_max"].values[-1]
     closed = 1 - np.exp(-0.5 * (np.array(radii)[:, None] / SIGMA) ** 2)
     closed /= 1 - np.exp(-0.5 * (end / SIGMA) ** 2)
@@ -143,7 +139,7 @@ def test_gaussian_point_spread_function(tmp_path):
     np.testing.assert_allclose(ours, theirs, rtol=5e-6)
 
 
-def test_point_spread_function_that_depends_on_the_position(tmp_path):
+def test_point_spread_function_that_depends_on_the_position(gammapy_python, tmp_path):
     cube = gaussian_cube()
     wider = cube["psf"].shift(rad=3, fill_value=0.0)
     ramp = (cube["irf_x"] - cube["irf_x"].min()) / (cube["irf_x"].max() - cube["irf_x"].min())
@@ -153,6 +149,6 @@ def test_point_spread_function_that_depends_on_the_position(tmp_path):
     cube["psf"] = psf.drop_vars(set(psf.coords) - set(cube["psf"].coords))
     cube.gamma.to_fits(tmp_path / "cube.fits")
     case = {"file": str(tmp_path / "cube.fits"), "center": [20.3, 5.2], "frame": "galactic", "radii": [0.1, 0.2]}
-    ours, theirs = compare(cube, case, tmp_path)
+    ours, theirs = compare(gammapy_python, cube, case, tmp_path)
     assert ours.std() > 0.1
     np.testing.assert_allclose(ours, theirs, rtol=5e-6)

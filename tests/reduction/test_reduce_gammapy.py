@@ -100,10 +100,7 @@ def test_sums(gammapy_data, name):
 @pytest.mark.gammapy
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", list(CASES))
-def test_voxel_by_voxel(gammapy_data, tmp_path, name):
-    python = os.environ.get("XGAMMA_GAMMAPY_PYTHON")
-    if not python:
-        pytest.skip("needs gammapy: set XGAMMA_GAMMAPY_PYTHON to the python of an environment that has it")
+def test_voxel_by_voxel(gammapy_data, gammapy_python, tmp_path, name):
     case = CASES[name]
     (tmp_path / "case.json").write_text(json.dumps(case | {"store": str(gammapy_data / case["store"])}))
     program = Path(__file__).with_name("peer_gammapy.py")
@@ -111,7 +108,7 @@ def test_voxel_by_voxel(gammapy_data, tmp_path, name):
         "GAMMAPY_DATA": str(gammapy_data),
         "CALDB": str(gammapy_data / "cta-1dc/caldb"),
     }
-    command = [python, "-W", "ignore", str(program), "case.json", "out.npz"]
+    command = [gammapy_python, "-W", "ignore", str(program), "case.json", "out.npz"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     cube = reduce_case(case, gammapy_data, case["obs_ids"])
     with np.load(tmp_path / "out.npz") as peer:

@@ -170,15 +170,12 @@ def test_counts_and_numbers_of_regions(gammapy_data, name):
 @pytest.mark.gammapy
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", list(CASES))
-def test_bin_by_bin(gammapy_data, tmp_path, name):
-    python = os.environ.get("XGAMMA_GAMMAPY_PYTHON")
-    if not python:
-        pytest.skip("needs gammapy: set XGAMMA_GAMMAPY_PYTHON to the python of an environment that has it")
+def test_bin_by_bin(gammapy_data, gammapy_python, tmp_path, name):
     case = {"selection": ALL} | CASES[name]
     (tmp_path / "case.json").write_text(json.dumps(case | {"store": str(gammapy_data / case["store"])}))
     program = Path(__file__).with_name("peer_gammapy_spectra.py")
     environment = os.environ | {"GAMMAPY_DATA": str(gammapy_data), "CALDB": str(gammapy_data / "cta-1dc/caldb")}
-    command = [python, "-W", "ignore", str(program), "case.json", "out.npz"]
+    command = [gammapy_python, "-W", "ignore", str(program), "case.json", "out.npz"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     cube = reduce_case(case, gammapy_data).load(scheduler="sync")
     with np.load(tmp_path / "out.npz") as peer:

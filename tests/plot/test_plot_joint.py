@@ -186,7 +186,7 @@ def test_words_for_corners_that_cannot_be_drawn(result):
 def test_a_surface_with_contours(result):
     surface = result.stat_surface("index", "amplitude", 7, 7)
     ax = plot_surface(surface, sigma=[1, 2])
-    assert legend(ax) == ["1 σ", "2 σ"][: len(legend(ax))]
+    assert legend(ax) == ["1 σ", "2 σ"]
     x, y = np.linspace(-4, 4, 15), np.linspace(-3.5, 3.5, 13)
     rise = xr.DataArray(x[:, None] ** 2 + y**2, {"index": x, "norm": y}, name="delta_stat").to_dataset()
     ax = plot_surface(rise, joint=True)
@@ -194,5 +194,9 @@ def test_a_surface_with_contours(result):
     radii = [np.hypot(*path.vertices.T).mean() for c in drawn for path in c.get_paths()]
     wanted = [np.sqrt(chi2.isf(chi2.sf(s**2, 1), 2)) for s in (1, 2, 3)]
     np.testing.assert_allclose(sorted(radii), wanted, rtol=2e-3)
+    assert legend(plot_surface(rise, sigma=())) == []
     with pytest.raises(ValueError, match="over two parameters"):
         plot_surface(result.stat_profile("index", 5))
+    for draw in (lambda: plot_surface(rise, sigma=[-1]), lambda: plot_corner(result, sigma=[0.0])):
+        with pytest.raises(ValueError, match="positive number of standard deviations"):
+            draw()

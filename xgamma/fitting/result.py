@@ -26,6 +26,7 @@ from xgamma.fitting.profile import (
     scan_values,
     surface,
 )
+from xgamma.kernels.limits import statistic_rise
 from xgamma.models.models import Models
 from xgamma.models.parameter import Parameter, Parameters
 
@@ -328,10 +329,10 @@ class FitResult:
             A variable for each parameter over dim ``point``; the last point closes the contour.
         """
         first, second = self._pair(parameter_1, parameter_2)
-        if not sigma > 0 or n < 4:
-            msg = f"sigma={sigma!r} must be positive, and n={n!r} at least 4"
+        if n < 4:
+            msg = f"n={n!r} must be at least 4 points"
             raise ValueError(msg)
-        rise = float(chi2.isf(chi2.sf(sigma**2, 1), 2)) if joint else sigma**2
+        rise = statistic_rise(sigma, joint)
         block = self.covariance.sel(parameter=[first, second], parameter_=[first, second]).values
         function: Any = contour_along_rays if lazy else contour
         points = function(self.problem, self.options, (first, second), rise, n, block)

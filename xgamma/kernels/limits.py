@@ -8,6 +8,7 @@ solved by Newton steps because W near its branch point loses half of its digits 
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import chi2
 
 from xgamma.kernels.solve import expand_bracket, find_root
 from xgamma.kernels.stats import deviance, wstat_excess, wstat_predictions, x_minus_log1p
@@ -16,6 +17,7 @@ __all__ = [
     "cash_errors",
     "cash_sensitivity",
     "cash_upper_limit",
+    "statistic_rise",
     "wstat_errors",
     "wstat_sensitivity",
     "wstat_upper_limit",
@@ -28,6 +30,36 @@ def _check_sigma(n_sigma: float) -> float:
         msg = f"n_sigma={n_sigma!r} must be a positive number of standard deviations"
         raise ValueError(msg)
     return 0.5 * float(n_sigma) ** 2
+
+
+def statistic_rise(n_sigma: float, joint: bool = False) -> float:
+    """Return by how much a statistic rises from its minimum to a contour over two parameters.
+
+    Parameters
+    ----------
+    n_sigma
+        Number of standard deviations.
+    joint
+        False: of each parameter alone. True: with the chance that a Gaussian has within them, for the pair.
+
+    Returns
+    -------
+    float
+        ``n_sigma**2``, or the quantile of chi2 with two degrees of freedom.
+
+    Raises
+    ------
+    ValueError
+        If `n_sigma` is not positive and finite.
+
+    Examples
+    --------
+    >>> statistic_rise(2.0), round(statistic_rise(1.0, joint=True), 6)
+    (4.0, 2.295749)
+    """
+    rise = 2.0 * _check_sigma(n_sigma)
+    # tails keep their digits where chances near 1 have none left
+    return float(chi2.isf(chi2.sf(rise, 1), 2)) if joint else rise
 
 
 def _rise_above(q: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import chi2, norm
 
 from xgamma.fitting.result import FitResult
+from xgamma.kernels.limits import statistic_rise
 from xgamma.plot.style import LINES, axis_label
 
 __all__ = ["plot_corner"]
@@ -92,7 +93,7 @@ def plot_corner(
     axes, is_new = _panels(fig, len(kind.names))
     figure = axes[0][0].figure
     assert isinstance(figure, Figure)
-    levels = [float(chi2.isf(chi2.sf(s**2, 1), 2)) if joint else s**2 for s in sorted(sigma)]
+    levels = [statistic_rise(s, joint) for s in sorted(sigma)]
     for i, name in enumerate(kind.names):
         kind.curve(axes[i][i], i, color)
         axes[i][i].axvline(kind.best[i], color=color, linewidth=0.8, alpha=0.7)

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from scipy.interpolate import RectBivariateSpline
-from scipy.stats import chi2
 
+from xgamma.kernels.limits import statistic_rise
 from xgamma.plot.style import axis_label, color_bar
 
 __all__ = ["plot_surface"]
@@ -40,7 +40,7 @@ def plot_surface(
     ax
         Axes to draw on, by default a new figure.
     sigma
-        Standard deviations, a contour each, where the surface reaches so far.
+        Standard deviations, a contour each, where the surface reaches so far; none for the image alone.
     joint
         What a standard deviation means: False for each parameter alone (a rise by its square), True for the pair.
     cmap
@@ -57,7 +57,7 @@ def plot_surface(
     Raises
     ------
     ValueError
-        If the dataset is no surface over two parameters.
+        If the dataset is no surface over two parameters, or a standard deviation is not positive.
 
     Notes
     -----
@@ -81,8 +81,8 @@ def plot_surface(
     x, y = (np.asarray(c.values, float) for c in (first, second))
     values = np.asarray(rise.values, float)
     ax = plt.figure(figsize=(5.8, 4.6), layout="constrained").add_subplot() if ax is None else ax
-    levels = [float(chi2.isf(chi2.sf(s**2, 1), 2)) if joint else float(s) ** 2 for s in sorted(sigma)]
-    deepest = 1.25 * levels[-1]
+    levels = [statistic_rise(s, joint) for s in sorted(sigma)]
+    deepest = 1.25 * levels[-1] if levels else None
     fine = x, y, values
     if np.isfinite(values).all() and min(values.shape) > 3:
         inside = [np.linspace(c[0], c[-1], STEPS) for c in (x, y)]

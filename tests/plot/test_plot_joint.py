@@ -194,7 +194,7 @@ def test_a_surface_with_contours(result):
     radii = [np.hypot(*path.vertices.T).mean() for c in drawn for path in c.get_paths()]
     wanted = [np.sqrt(chi2.isf(chi2.sf(s**2, 1), 2)) for s in (1, 2, 3)]
     np.testing.assert_allclose(sorted(radii), wanted, rtol=2e-3)
-    assert legend(plot_surface(rise, sigma=())) == []
+    assert plot_surface(rise, sigma=()).get_legend() is None
     with pytest.raises(ValueError, match="over two parameters"):
         plot_surface(result.stat_profile("index", 5))
     for draw in (lambda: plot_surface(rise, sigma=[-1]), lambda: plot_corner(result, sigma=[0.0])):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ import xarray as xr
 from xgamma.fitting.compile import StatName, compile_likelihood
 from xgamma.fitting.distributed import distribute
 from xgamma.fitting.minimize import Backend, Options, minimize, rescaled
+from xgamma.fitting.norms_first import norms_first
 from xgamma.fitting.problem import Minimum, Problem, problem_of
 from xgamma.fitting.result import FitResult
 from xgamma.models.covariance import Covariance, labelled_covariance
@@ -20,6 +22,9 @@ from xgamma.models.parameter import Parameters
 from xgamma.models.sky_model import Model
 
 __all__ = ["fit"]
+
+#: Minima that differ by less in the statistic are the same.
+SAME = 0.01
 
 
 def fit(
@@ -85,9 +90,10 @@ def fit(
 
     Notes
     -----
-    Each dataset adds its statistic, each prior ``-2 log p``. Parameters are scaled to order one; errors come from the
-    inverse of the second derivatives, where the statistic rises by one. A parameter that the fit pushes against a limit
-    is put there, named in the message, and left out of the covariance.
+    Each dataset adds its statistic, each prior ``-2 log p``. Where a source on a map can move or grow, norms are fitted
+    first, then all parameters together (see `xgamma.fitting.norms_first.norms_first`). Parameters are scaled to order
+    one; errors come from the inverse of the second derivatives, where the statistic rises by one. A parameter that the
+    fit pushes against a limit is put there, named in the message, and left out of the covariance.
 
     References
     ----------
@@ -115,7 +121,7 @@ def fit(
         likelihood = distribute(cubes, best, stat, client=client)
     problem = problem_of(likelihood, parameters)
     _idle(problem, parameters)
-    minimum = minimize(problem, options)
+    minimum = _from_afar(problem, best, options)
     matrix = _update(best, parameters, problem, minimum)
     message = "; ".join(minimum.notes) or "the fit converged"
     if not minimum.success:
@@ -136,6 +142,24 @@ def fit(
         problem=rescaled(problem, minimum),
         deviance=minimum.deviance,
     )
+
+
+def _from_afar(problem: Problem, models: Models, options: Options) -> Minimum:
+    """Minimise with norms first; where that does not converge once more from the start as it is, and take the lower."""
+    near, calls = norms_first(problem, models, options)
+    first = minimize(near, _left(options, calls))
+    first = replace(first, calls=calls + first.calls)
+    if first.success or near is problem or (options.max_calls is not None and first.calls >= options.max_calls):
+        return first
+    second = minimize(problem, _left(options, first.calls))
+    # at the same depth the one that has converged
+    better = second.deviance < first.deviance - (-SAME if second.success else SAME)
+    return replace(second if better else first, calls=first.calls + second.calls)
+
+
+def _left(options: Options, calls: int) -> Options:
+    """Return the options with what is left of `max_calls`."""
+    return options if options.max_calls is None else replace(options, max_calls=max(1, options.max_calls - calls))
 
 
 def _idle(problem: Problem, parameters: Parameters) -> None:

@@ -60,9 +60,19 @@ def hessian(
     values = many(points) if many is not None else np.array([function(point) for point in points])
     center, rest = values[0], values[1:]
     matrix = np.zeros((x.size, x.size))
-    for i, (p1, m1, p2, m2) in enumerate(rest[: 4 * x.size].reshape(-1, 4)):
+    # along a parameter that changes nothing steps grow without end; `degenerate` names what is not a number
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        return _differences(matrix, rest, pairs, steps, center)
+
+
+def _differences(
+    matrix: FloatArray, rest: FloatArray, pairs: list[tuple[int, int]], steps: FloatArray, center: float
+) -> FloatArray:
+    """Fill a Hessian with differences of the values around a point."""
+    size = len(matrix)
+    for i, (p1, m1, p2, m2) in enumerate(rest[: 4 * size].reshape(-1, 4)):
         matrix[i, i] = (16.0 * (p1 + m1) - (p2 + m2) - 30.0 * center) / (12.0 * steps[i] ** 2)
-    for (i, j), corners in zip(pairs, rest[4 * x.size :].reshape(-1, 2, 4), strict=True):
+    for (i, j), corners in zip(pairs, rest[4 * size :].reshape(-1, 2, 4), strict=True):
         near, far = (
             (c[0] + c[1] - c[2] - c[3]) / (4.0 * k**2 * steps[i] * steps[j])
             for k, c in zip((1.0, 2.0), corners, strict=True)

@@ -118,3 +118,13 @@ def expected(cube: xr.Dataset, model: SkyModel, size: tuple[float, float] = (0.0
         level = np.interp(x - grid.x.start, np.arange(len(grid.x)), cube.exposure.values[k, 0])
         result += flux[k] * level * matrix[k][:, None, None] * np.outer(*parts)
     return result
+
+
+def slope_of(likelihood: Any, values: np.ndarray, place: int, step: float) -> float:
+    """Derivative of the statistic by one value, from the two ends of a step to both sides."""
+    ends = []
+    for side in (step, -step):
+        moved = values.copy()
+        moved[place] += side
+        ends.append(likelihood.deviance(moved))
+    return (ends[0] - ends[1]) / (2 * step)

@@ -17,6 +17,7 @@ from xgamma.coords.frame import pixel_solid_angle
 from xgamma.coords.grid import sky_chunks
 from xgamma.coords.healpix import CELL_IDS, CELLS, HealpixGrid, healpix_grid_of
 from xgamma.coords.healpix_ring import ring_neighbours
+from xgamma.coords.reproject import check_options
 from xgamma.coords.sky import SkyGrid, grid_of
 from xgamma.kernels.sphere import to_vectors
 
@@ -92,12 +93,7 @@ def healpix_to_wcs(
     >>> float(healpix_to_wcs(sky, grid).mean())
     2.0
     """
-    if method not in METHODS:
-        msg = f"method={method!r} must be one of {METHODS}"
-        raise ValueError(msg)
-    if conserve not in ("auto", "counts", None):
-        msg = f"conserve={conserve!r} must be 'auto', 'counts' or None"
-        raise ValueError(msg)
+    check_options(method, METHODS, conserve)
     if int(oversampling) != oversampling or oversampling < 1:
         msg = f"oversampling={oversampling!r} must be a whole number of at least 1"
         raise ValueError(msg)

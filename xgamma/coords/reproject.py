@@ -82,7 +82,7 @@ def reproject(
     >>> float(reproject(exposure, finer).mean())
     3.0
     """
-    _check_options(method, conserve)
+    check_options(method, METHODS, conserve)
     old = grid_of(obj)
     new = target if isinstance(target, SkyGrid) else grid_of(target)
     if not _overlap(old, new):
@@ -107,9 +107,10 @@ class _Plan:
     chunks: tuple[tuple[int, ...], tuple[int, ...]] | None
 
 
-def _check_options(method: str, conserve: str | None) -> None:
-    if method not in METHODS:
-        msg = f"method={method!r} must be one of {METHODS}"
+def check_options(method: str, methods: tuple[str, ...], conserve: str | None) -> None:
+    """Say if there is no such method, or no such way to conserve counts."""
+    if method not in methods:
+        msg = f"method={method!r} must be one of {methods}"
         raise ValueError(msg)
     if conserve not in ("auto", "counts", None):
         msg = f"conserve={conserve!r} must be 'auto', 'counts' or None"

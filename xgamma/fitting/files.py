@@ -33,7 +33,7 @@ from xgamma.io.provenance import __version__
 from xgamma.models.models import Models, as_models
 from xgamma.models.sky_model import Model
 from xgamma.models.yaml import read_models, write_models
-from xgamma.models.yaml_check import checksum_line, newer_creator, verify_checksum
+from xgamma.models.yaml_check import checksum_line, read_as_known, verify_checksum
 from xgamma.models.yaml_parse import parse
 
 __all__ = ["read_datasets", "write_datasets"]
@@ -304,18 +304,7 @@ def _parsed(file: Path, checksum: bool) -> list[dict[str, Any]]:
     data = parse(text, str(file))
     if checksum:
         verify_checksum(text, str(file))
-    newer = newer_creator(data)
-    try:
-        entries = _checked(data, file)
-    except ValueError as error:
-        if not newer:
-            raise
-        msg = f"{error}; the file was written by {newer}, which is newer than this xgamma knows"
-        raise ValueError(msg) from error
-    if newer:
-        msg = f"{file} was written by {newer}, which is newer than this xgamma knows: what is new in it is not read"
-        warnings.warn(msg, UserWarning, stacklevel=3)
-    return entries
+    return read_as_known(data, str(file), lambda: _checked(data, file), 3)
 
 
 def _checked(data: Any, file: Path) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from xgamma.models.covariance_file import read_covariance, write_covariance
 from xgamma.models.models import Models, as_models
 from xgamma.models.sky_model import Model
 from xgamma.models.systematics import Systematics
-from xgamma.models.yaml_check import checksum_line, newer_creator, verify_checksum
+from xgamma.models.yaml_check import checksum_line, read_as_known, verify_checksum
 from xgamma.models.yaml_parse import parse
 from xgamma.models.yaml_read import Reader
 from xgamma.models.yaml_write import Writer
@@ -80,17 +80,9 @@ def models_from_yaml(text: str, path: str | Path | None = None, *, checksum: boo
     data = _document(parse(text, name), name)
     if checksum:
         verify_checksum(text, name)
-    newer = newer_creator(data)
-    try:
-        models = _read(data, folder, "" if path is None else name)
-    except ValueError as error:
-        if not newer:
-            raise
-        msg = f"{error}; the file was written by {newer}, which is newer than this xgamma knows"
-        raise ValueError(msg) from error
-    if newer:
-        msg = f"{name} was written by {newer}, which is newer than this xgamma knows: what is new in it is not read"
-        warnings.warn(msg, UserWarning, stacklevel=2 if path is None else 3)
+    models = read_as_known(
+        data, name, lambda: _read(data, folder, "" if path is None else name), 2 if path is None else 3
+    )
     # that of all parameters, where there are more than gammapy knows of
     covariance = data.get("systematics_covariance") or data.get("covariance")
     if covariance:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from typing import Any
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import yaml
 
 from xgamma.io.provenance import __version__
 from xgamma.models.yaml_parse import parse
 
-__all__ = ["checksum_line", "newer_creator", "verify_checksum"]
+__all__ = ["checksum_line", "newer_creator", "read_as_known", "verify_checksum"]
+
+T = TypeVar("T")
 
 #: Newest major version of gammapy whose files are known.
 GAMMAPY = 2
@@ -83,6 +86,44 @@ def newer_creator(data: Any) -> str:
         return creator if version[0] > GAMMAPY else ""
     own = re.match(r"(\d+)\.(\d+)", __version__)
     return creator if own is not None and version > (int(own[1]), int(own[2])) else ""
+
+
+def read_as_known(data: Any, name: str, read: Callable[[], T], stacklevel: int) -> T:
+    """Return what is read from a file, and say in errors and in a warning if a newer version wrote it.
+
+    Parameters
+    ----------
+    data
+        Mapping of the file.
+    name
+        Name of the file, for messages.
+    read
+        Makes the result.
+    stacklevel
+        Whom the warning speaks to, counted from the caller.
+
+    Raises
+    ------
+    ValueError
+        As `read`; it tells who wrote the file if that may be the reason.
+
+    Examples
+    --------
+    >>> read_as_known({"metadata": {"creator": "Gammapy 2.1"}}, "models.yaml", lambda: 3, 1)
+    3
+    """
+    newer = newer_creator(data)
+    try:
+        result = read()
+    except ValueError as error:
+        if not newer:
+            raise
+        msg = f"{error}; the file was written by {newer}, which is newer than this xgamma knows"
+        raise ValueError(msg) from error
+    if newer:
+        msg = f"{name} was written by {newer}, which is newer than this xgamma knows: what is new in it is not read"
+        warnings.warn(msg, UserWarning, stacklevel=stacklevel + 1)
+    return result
 
 
 def _md5(text: str) -> str:

@@ -269,12 +269,21 @@ def test_words_of_the_likelihood_ratio():
     null, rich = nested()
     with pytest.raises(ValueError, match="are the two swapped"):
         likelihood_ratio(rich, null)
-    other = nested(spectrum_cube(n_obs=8, seed=5))[1]
-    with pytest.raises(ValueError, match="not of the same data"):
-        likelihood_ratio(null, nested(spectrum_cube(n_obs=3))[1])
-    if other.total_stat > null.total_stat:
-        with pytest.raises(ValueError, match="fits worse"):
-            likelihood_ratio(null, other)
+    with pytest.raises(TypeError, match="not str"):
+        likelihood_ratio(null, "rich")
+    # fewer runs, and as many with other counts
+    for other in (spectrum_cube(n_obs=3), spectrum_cube(n_obs=8, seed=5)):
+        with pytest.raises(ValueError, match="not of the same data"):
+            likelihood_ratio(null, nested(other)[1])
+    # an alternative that does not hold the null hypothesis
+    far = rich.models.copy()
+    far.parameters["crab.beta"].value, far.parameters["crab.beta"].min = 0.6, 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        worse = fit(spectrum_cube(n_obs=8), far)
+    assert worse.total_stat > null.total_stat + 1
+    with pytest.raises(ValueError, match="fits worse"):
+        likelihood_ratio(null, worse)
 
 
 def test_boundaries_are_told():

@@ -86,6 +86,8 @@ def likelihood_ratio(null: FitResult, alternative: FitResult, *, one_sided: bool
     ValueError
         If the fits have not the same bins, the alternative has no more free parameters than the null hypothesis, or
         it fits worse.
+    TypeError
+        If one is no result of a fit.
 
     Warns
     -----
@@ -152,9 +154,16 @@ def likelihood_ratio(null: FitResult, alternative: FitResult, *, one_sided: bool
 
 
 def _check_data(null: FitResult, alternative: FitResult) -> None:
+    odd = next((r for r in (null, alternative) if not isinstance(r, FitResult)), None)
+    if odd is not None:
+        msg = f"two results of fits are compared (xgamma.fit), not {type(odd).__name__}"
+        raise TypeError(msg)
     first, second = null.stat_per_dataset, alternative.stat_per_dataset
     constants = null.likelihood.constant, alternative.likelihood.constant
-    if null.n_bins != alternative.n_bins or list(first) != list(second) or not np.isclose(*constants, rtol=1e-12):
+    # sums, not values: likelihoods on workers have none, and models may divide the datasets of one fit further
+    one, two = (np.sum([d.data_sums for d in r.likelihood.datasets], axis=0) for r in (null, alternative))
+    alike = np.isclose(*constants, rtol=1e-12) and np.allclose(one, two, rtol=1e-9, atol=0.0)
+    if null.n_bins != alternative.n_bins or list(first) != list(second) or not alike:
         msg = (
             f"the fits are not of the same data: {null.n_bins} bins of {_some(list(first))} and {alternative.n_bins} "
             f"bins of {_some(list(second))}, or with other counts or another statistic"

@@ -43,6 +43,10 @@ class CompiledDataset(Protocol):
     def constant(self) -> float:
         """What `stat` has beyond `deviance`."""
 
+    @property
+    def data_sums(self) -> tuple[float, float]:
+        """Sums of the absolute measured values and of their squares, which tell other data apart."""
+
     def deviance(self, values: FloatArray) -> float:
         """Return the statistic without the terms that no model changes."""
 
@@ -191,6 +195,12 @@ class BinnedDataset:
     def constant(self) -> float:
         """What `stat` has beyond `deviance`."""
         return self.statistic.constant
+
+    @property
+    def data_sums(self) -> tuple[float, float]:
+        """Sums of the absolute measured values and of their squares, which tell other data apart."""
+        measured = np.nan_to_num(self.statistic.measured)  # upper limits have no value
+        return float(np.abs(measured).sum()), float((measured**2).sum())
 
     def npred_signal(self, values: FloatArray) -> FloatArray:
         """Return the counts that the models predict in the bins, shape (n,)."""

@@ -36,6 +36,7 @@ class _Outline:
     places: IntArray
     n_bins: int
     constant: float
+    data_sums: tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class _Held:
     @property
     def outlines(self) -> list[_Outline]:
         """The datasets as the driver sees them."""
-        return [_Outline(d.name, d.places, d.n_bins, d.constant) for d in self.likelihood.datasets]
+        return [_Outline(d.name, d.places, d.n_bins, d.constant, d.data_sums) for d in self.likelihood.datasets]
 
 
 def _hold(payload: bytes) -> _Held:

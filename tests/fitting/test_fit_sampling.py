@@ -118,7 +118,7 @@ def test_layout():
     assert posterior.ensemble.values.tolist() == sorted([0, 1, 2] * 10)
     assert set(samples["diagnostics"].data_vars) == {"r_hat", "tau", "ess"}
     assert (samples["diagnostics/r_hat"] < 1.05).all()
-    assert samples.attrs
+    assert "emcee" in str(samples.attrs)
     again = sample_posterior(result, n_draws=400, n_warmup=50, n_walkers=10, thin=2, n_ensembles=3, seed=5)
     xr.testing.assert_identical(again["posterior"].to_dataset(), posterior)
 
@@ -130,6 +130,8 @@ def test_what_is_wrong_is_told():
     result = fit(measurement(), constant(GaussianPrior(2, 0.4)))
     with pytest.warns(UserWarning, match=r"autocorrelation times \(\d+\) of \['c.const'\]"):
         sample_posterior(result, n_draws=20, n_warmup=0, seed=1)
+    with pytest.raises(TypeError, match="not of str"):
+        sample_posterior("fit")
     for wrong in ({"n_draws": 0}, {"n_walkers": 1}, {"thin": 0.5}, {"n_ensembles": 0}, {"n_warmup": -1}):
         with pytest.raises(ValueError, match="must be a whole number"):
             sample_posterior(result, **wrong)

@@ -240,10 +240,9 @@ def test_words_for_netcdf_files_that_are_not_whole(tree, tmp_path):
         open_cube(whole)
     with pytest.raises(FileNotFoundError, match="no group 'veritas'"):
         open_cube(whole, group="veritas")
-    plain = points().gamma.to_fits(tmp_path / "points.fits")
+    points().gamma.to_fits(tmp_path / "points.fits")
     with pytest.raises(ValueError, match="holds no tree"):
         open_tree(tmp_path / "points.fits")
-    assert plain
 
 
 def test_a_store_on_a_server(tree, models, tmp_path):

@@ -61,6 +61,8 @@ def sample_posterior(
     ------
     ModuleNotFoundError
         If emcee is not installed.
+    TypeError
+        If `result` is not that of a fit.
     ValueError
         If the numbers are no numbers of steps or walkers.
 
@@ -101,6 +103,9 @@ def sample_posterior(
     (1000, True)
     """
     emcee = _emcee()
+    if not isinstance(result, FitResult):
+        msg = f"samples are drawn around the result of a fit (xgamma.fit), not of {type(result).__name__}"
+        raise TypeError(msg)
     problem = result.problem
     number = len(problem.names)
     walkers = max(16, 4 * number) if n_walkers is None else n_walkers

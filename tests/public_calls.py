@@ -50,7 +50,6 @@ from xgamma.irf import aeff, background, edisp, evaluate, psf
 from xgamma.irf.axes import response_array, response_axis
 from xgamma.reduction.map_spectrum import to_spectrum
 from xgamma.reduction.stack import cumulate
-from xgamma.simulate.store import labelled_counts
 
 CENTER = SkyCoord(150.0, -25.0, unit="deg")
 #: Runs of the sample survey that overlap each other.
@@ -235,7 +234,6 @@ ON_MAPS: dict[str, Callable[[World], Any]] = {
     "simulate.counts:asimov_counts": lambda w: xgamma.asimov_counts(w.region_runs, SOURCE),
     "simulate.counts:simulate_counts": lambda w: xgamma.simulate_counts(w.region_runs, SOURCE, seed=1),
     "simulate.counts:simulate_counts (map)": lambda w: xgamma.simulate_counts(w.cube, SKY_SOURCE, seed=1),
-    "simulate.store:labelled_counts": lambda w: labelled_counts([1], ["a"], np.ones((1, 2, 2)), [(150.0, -25.0)]),
     "coords.healpix_project:healpix_to_wcs": lambda w: xgamma.healpix_to_wcs(w.healpix, w.grid),
     "estimators.ts_map:ts_map": lambda w: xgamma.ts_map(w.cube, kernel_width="0.5 deg", selection=["ul"]),
     "models.spatial_map:evaluate_model": lambda w: SKY_SOURCE.spatial.evaluate_on(w.cube),
@@ -384,6 +382,7 @@ INSIDE = {
     "fitting.file_runs:run_of": "write_datasets",
     "io.tree:open_groups": "open_tree, tested with trees",
     "simulate.region:simulate_region": "its table is tested with the simulation",
+    "simulate.store:labelled_counts": "labels numbers that were counted: nothing of it is lazy; tested with the simulation",
     "simulate.survey:simulate_survey": "its table is tested with the simulation",
 }
 

@@ -382,7 +382,7 @@ INSIDE = {
     "fitting.file_runs:run_of": "write_datasets",
     "io.tree:open_groups": "open_tree, tested with trees",
     "simulate.region:simulate_region": "its table is tested with the simulation",
-    "simulate.store:labelled_counts": "labels numbers that were counted: nothing of it is lazy; tested with the simulation",
+    "simulate.store:labelled_counts": "nothing of it is lazy; its table is tested with the simulation",
     "simulate.survey:simulate_survey": "its table is tested with the simulation",
 }
 

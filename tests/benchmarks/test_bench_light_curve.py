@@ -1,4 +1,4 @@
-"""Light curves of the flare of PKS 2155-304 beside gammapy: run by run and in 10 minutes, from raw runs and from spectra.
+"""Light curves of the flare of PKS 2155-304 beside gammapy: run by run and in 10 minutes, from raw runs and spectra.
 
 Run with ``XGAMMA_GAMMAPY_PYTHON=/path/to/python pytest tests/benchmarks/test_bench_light_curve.py -s``, the interpreter
 of an environment with gammapy 2.1. Both programs do the same steps, in a process of its own, and load their libraries

@@ -97,7 +97,9 @@ def test_each_chunk_is_read_by_its_tile_and_the_neighbours(tmp_path, chunks):
     assert not chunks()
     # a tile of the map: its own chunk and its neighbours, none farther away
     lazy.sqrt_ts.isel(y=slice(TILE, 2 * TILE), x=slice(TILE, 2 * TILE)).load()
-    assert {(r, c) for name, r, c in chunks() if name in ("counts", "background")} == {(r, c) for r in (0, 1, 2) for c in (0, 1, 2)}
+    assert {(r, c) for name, r, c in chunks() if name in ("counts", "background")} == {
+        (r, c) for r in (0, 1, 2) for c in (0, 1, 2)
+    }
     opened.clear()
     with dask.config.set(scheduler="threads"):
         table = source_catalogue(xg.open_cube(tmp_path / "cube.zarr"), **OPTIONS)

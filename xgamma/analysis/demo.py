@@ -62,9 +62,10 @@ class Detection:
 
 def demo_config(truth: Truth) -> Config:
     """Return the configuration of the demonstration, as it could stand in a file."""
-    lon, lat = np.mean([s.position for s in truth.sources], axis=0)
+    sources = _described(truth)
+    lon, lat = np.mean([s.position for s in sources], axis=0)
     low, high = truth.energy_range
-    exclusion = [_circle(s, _capture(s) + MARGIN) for s in truth.sources]
+    exclusion = [_circle(s, _capture(s) + MARGIN) for s in sources]
     axis = {"min": f"{low} TeV", "max": f"{high} TeV", "nbins": 10}
     return read_config(
         {
@@ -113,11 +114,17 @@ def run_demo(outdir: Any, *, overwrite: bool = False) -> tuple[Products, list[De
         If a product exists and `overwrite` is False.
     """
     truth = read_truth(sample_path("survey"))
-    circles = [_circle(s, _capture(s)) for s in truth.sources]
+    sources = _described(truth)
+    circles = [_circle(s, _capture(s)) for s in sources]
     products = Analysis(demo_config(truth)).run(outdir, overwrite=overwrite, regions=circles)
     cube, maps = (open_cube(products.files[name]).load() for name in ("cube", "maps"))
-    found = [detection(source, truth.simulated[source.name], cube, maps) for source in truth.sources]
+    found = [detection(source, truth.simulated[source.name], cube, maps) for source in sources]
     return products, found
+
+
+def _described(truth: Truth) -> list[Source]:
+    """Sources that have a position and a size: those of the sample, which is made of short descriptions."""
+    return [source for source in truth.sources if isinstance(source, Source)]
 
 
 def _circle(source: Source, radius: float) -> str:

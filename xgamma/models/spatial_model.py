@@ -66,6 +66,12 @@ class SpatialModel(Component):
         msg = f"{type(self).__name__} must define evaluate(lon, lat, *values)"
         raise NotImplementedError(msg)
 
+    def evaluate_integrand(
+        self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None
+    ) -> FloatArray:
+        """Return what integrals over pixels add up: `evaluate`, unless that loses flux (templates)."""
+        return self.evaluate(lon, lat, *values, energy=energy)
+
     def evaluation_radius(self, *values: float) -> float:
         """Return the radius in degrees beyond which the model is negligible; infinite for models without an end."""
         return np.inf

@@ -34,6 +34,10 @@ MOST_PARTS = 16
 NEIGHBOURS = tuple((a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0))
 #: Points in radius and in angle where a model is thrown onto pixels, on which no lattice can lie.
 THROWN = (200, 400)
+#: Pixels up to this part of those of a template are taken at their centres.
+SMALL = 0.45
+#: Parts of a pixel along each side at most, and points at a time, where a model is sampled.
+MOST, POINTS = 50, 100_000
 
 
 def spatial_integral(
@@ -317,12 +321,12 @@ def _sampled(
                 return _nothing()
             window = pixels.window_of(box, turns)
     smallest = model.bin_size_min(*values)
-    parts = int(np.clip(np.ceil(pixels.binsize / smallest - 1e-6), 1, 50)) if smallest > 0 else 50
+    parts = _parts_of(pixels.binsize / smallest) if smallest > 0 else MOST
     wy, wx = (slice(w.start + 1, w.stop + 1) for w in window)
     solid_angle = pixels.solid_angle[wy, wx]
     if parts == 1:
         lon, lat = (v[wy, wx] for v in pixels.lonlat(model.frame))
-        return window, np.nan_to_num(model.evaluate(lon, lat, *values, **keywords)) * solid_angle
+        return window, np.nan_to_num(model.evaluate_integrand(lon, lat, *values, **keywords)) * solid_angle
     return window, _parts_mean(model, pixels, values, window, parts, keywords) * solid_angle
 
 
@@ -338,12 +342,24 @@ def _parts_mean(
     grid = pixels.grid.tile(*window)
     offsets = (np.arange(parts) + 0.5) / parts - 0.5
     matrix = frame_rotation(model.frame)
-    rows = []
-    for y in grid.y:  # a row of pixels at a time: parts of all pixels at once may be many
-        place = np.meshgrid(y + offsets, (np.asarray(grid.x)[:, None] + offsets).ravel(), indexing="ij")
+    rows: list[FloatArray] = []
+    # some rows of pixels at a time: parts of all pixels at once may be many
+    step = max(1, POINTS // max(len(grid.x) * parts**2, 1))
+    columns = (np.asarray(grid.x)[:, None] + offsets).ravel()
+    for start in range(0, len(grid.y), step):
+        chosen = np.asarray(grid.y)[start : start + step]
+        place = np.meshgrid((chosen[:, None] + offsets).ravel(), columns, indexing="ij")
         lon, lat = from_vectors(rotate(grid.frame.icrs_vectors(*grid.frame.pixel_to_sky(*place)), matrix))
-        density = np.nan_to_num(model.evaluate(lon, lat, *values, **keywords))
-        rows.append(density.reshape(*density.shape[:-2], parts, len(grid.x), parts).mean(axis=(-3, -1)))
+        density = np.nan_to_num(model.evaluate_integrand(lon, lat, *values, **keywords))
+        shape = (*density.shape[:-2], chosen.size, parts, len(grid.x), parts)
+        rows.append(density.reshape(shape).mean(axis=(-3, -1)))
     if not rows:
         return np.zeros(grid.shape)
-    return np.stack(rows, axis=-2)
+    return np.concatenate(rows, axis=-2)
+
+
+def _parts_of(ratio: float) -> int:
+    """Into how many parts along each side pixels are divided that are larger by a ratio than those of a model."""
+    if ratio <= SMALL:
+        return 1
+    return int(np.clip(np.ceil((4.0 if ratio <= 3.0 else 2.0) * ratio - 1e-6), 1, MOST))

@@ -26,6 +26,8 @@ FloatArray = NDArray[np.float64]
 TINY = float(np.finfo(np.float32).tiny)
 #: Logarithms up to this one are those of zeros.
 EMPTY = float(np.log(10.0 * TINY))
+#: Parts along each side of a pixel over which its mean is taken; an even number, so that none lies on a peak.
+PARTS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +114,39 @@ class SkyTable:
             Shape of the places, behind energies; 0 beside the map and beyond its energies.
         """
         y, x, inside = self.pixels(*np.broadcast_arrays(np.asarray(lon, float), np.asarray(lat, float)))
+        return np.where(inside, self._at(y, x, energy, logs), 0.0)
+
+    def conserving(self, lon: FloatArray, lat: FloatArray, energy: FloatArray | None, logs: FloatArray) -> FloatArray:
+        """Interpolate like `evaluate`, with the mean over each pixel of the map that the map has there.
+
+        Logarithms interpolated linearly lie below a map at its peaks, and next to zeros they fall off at once:
+        integrals of `evaluate` lack two percent of a Gaussian of three pixels, and a ring of half a pixel around a
+        disc. Where the mean over a pixel is too high it is scaled, where it is too low the rest is added evenly.
+        """
+        y, x, inside = self.pixels(*np.broadcast_arrays(np.asarray(lon, float), np.asarray(lat, float)))
+        values = np.where(inside, self._at(y, x, energy, logs), 0.0)
+        if not inside.any():
+            return values
+        (ny, nx), turn = self.grid.shape, self._turn
+        row = np.clip(np.rint(y).astype(np.intp), 0, ny - 1)
+        column = np.rint(x).astype(np.intp)
+        column = column % turn if turn is not None else np.clip(column, 0, nx - 1)
+        y0, y1, x0, x1 = (int(f(v[inside])) for v in (row, column) for f in (np.min, np.max))
+        rows, columns = np.arange(y0, y1 + 1)[:, None], np.arange(x0, x1 + 1)
+        offsets = (np.arange(PARTS) + 0.5) / PARTS - 0.5
+        cell_y, cell_x = (v.astype(float) for v in np.broadcast_arrays(rows, columns))
+        own = self._at(cell_y, cell_x, energy, logs)
+        mean = np.zeros_like(own)
+        for dy in offsets:
+            for dx in offsets:
+                mean += self._at(cell_y + dy, cell_x + dx, energy, logs) / PARTS**2
+        scale = np.where(mean > own, np.divide(own, mean, out=np.ones_like(own), where=mean > 0), 1.0)
+        rest = np.maximum(own - mean, 0.0)
+        place = (..., np.where(inside, row - y0, 0), np.where(inside, column - x0, 0))
+        return np.where(inside, values * scale[place] + rest[place], 0.0)
+
+    def _at(self, y: FloatArray, x: FloatArray, energy: FloatArray | None, logs: FloatArray) -> FloatArray:
+        """Interpolate at positions in the array, shape of these behind energies; 0 beyond the map's energies."""
         (y0, y1, wy), (x0, x1, wx) = (
             _neighbours(v, n, p) for v, n, p in zip((y, x), self.grid.shape, (None, self._turn), strict=True)
         )
@@ -124,7 +159,7 @@ class SkyTable:
         if self.energy is not None:
             plane = _along_energy(plane, *self.energy, np.atleast_1d(np.asarray(energy, float)))
         values = np.exp(plane)
-        return np.where(inside & (plane > EMPTY), values, 0.0)
+        return np.where(plane > EMPTY, values, 0.0)
 
     @property
     def _turn(self) -> int | None:

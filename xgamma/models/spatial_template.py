@@ -52,7 +52,12 @@ class TemplateSpatialModel(CenteredModel):
     1e-37 count as 0. The outermost half of a pixel has the value of its centre (gammapy continues the line there), the
     outermost half of an energy bin continues the line; beside the map and beyond its energies the model is 0. Another
     `lon_0` or `lat_0` shifts longitudes and latitudes, which keeps the form near the equator of the frame or for small
-    shifts. On maps with larger pixels the model is taken at the centres of parts of pixels.
+    shifts.
+
+    Integrals over pixels of other maps are taken on parts of pixels. With `normalize` they keep the flux of each pixel
+    of this one, which interpolated logarithms would not (they lose two percent of a Gaussian of three pixels, and a
+    ring of half a pixel around a disc): to rounding on the map's own grid, to some thousandths of the total on others.
+    Without, the map is taken as the intensity of diffuse emission, which is what is interpolated.
 
     Examples
     --------
@@ -118,11 +123,23 @@ class TemplateSpatialModel(CenteredModel):
         self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None
     ) -> FloatArray:
         """Return the model at positions in degrees of its `frame`, with energies in TeV in front, in `unit`."""
-        shift_lon, shift_lat = values[0] - self._middle[0], values[1] - self._middle[1]
+        return self._table.evaluate(*self._places(lon, lat, values, energy), energy, self._table.logs)
+
+    def evaluate_integrand(
+        self, lon: FloatArray, lat: FloatArray, *values: float, energy: FloatArray | None = None
+    ) -> FloatArray:
+        """Return the same; where it is normalised, corrected so that each pixel holds what it does in the map."""
+        function = self._table.conserving if self.normalize else self._table.evaluate
+        return function(*self._places(lon, lat, values, energy), energy, self._table.logs)
+
+    def _places(
+        self, lon: FloatArray, lat: FloatArray, values: tuple[float, ...], energy: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Positions on the map."""
         if self.is_energy_dependent and energy is None:
             msg = "the template changes with energy: give energy="
             raise ValueError(msg)
-        return self._table.evaluate(np.asarray(lon) - shift_lon, np.asarray(lat) - shift_lat, energy, self._table.logs)
+        return np.asarray(lon) - (values[0] - self._middle[0]), np.asarray(lat) - (values[1] - self._middle[1])
 
     def evaluation_radius(self, *values: float) -> float:
         """Return half of the diagonal of the map."""

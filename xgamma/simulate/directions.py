@@ -402,7 +402,7 @@ def _contents(
         for y in points:
             vectors = _vectors(lon[0] + x * lon[1], sine[0] + y * sine[1], axes)
             place = from_vectors(rotate(vectors, matrix))
-            density = np.nan_to_num(np.reshape(model.evaluate(*place, *values, **keywords), -1))
+            density = np.nan_to_num(np.reshape(model.evaluate_integrand(*place, *values, **keywords), -1))
             if (density < 0).any():
                 msg = f"{type(model).__name__} is negative in the field of view: rates of events cannot be"
                 raise ValueError(msg)

@@ -16,7 +16,7 @@ from xgamma.fitting.map_irf import Exposure, pixel_of
 from xgamma.fitting.psf_kernel import Convolution, finer_grid, psf_kernel
 from xgamma.kernels.sphere import from_vectors, separation
 from xgamma.models.spatial_geometry import axes_at
-from xgamma.models.spatial_model import SpatialModel
+from xgamma.models.spatial_model import RadialModel, SpatialModel
 from xgamma.models.spatial_pixels import spatial_integral
 from xgamma.models.spatial_sky import SkyPixels
 
@@ -68,7 +68,10 @@ class _Window:
 
 
 class ExtendedContribution(FoldedSource):
-    """An extended source folded through the responses at its centre; without a point spread function as it is."""
+    """An extended source folded through the responses at its centre; without a point spread function as it is.
+
+    One that fills the map has the energy dispersion's mean over it.
+    """
 
     _cube: Callable[..., tuple[_Window, FloatArray]]
     _shape: Callable[..., tuple[_Window, FloatArray]]
@@ -99,7 +102,7 @@ class ExtendedContribution(FoldedSource):
     def _make(self, center: FloatArray | None, radius: float, factor: int) -> _Window:
         response = self.response
         size = max(response.grid.frame.binsize)
-        radius = (1.0 + ROOM) * radius + ROOM_PIXELS * size
+        own, radius = radius, (1.0 + ROOM) * radius + ROOM_PIXELS * size
         vector = _middle(response.grid) if center is None else center
         nodes = response.psf.nodes_at(vector) if response.psf is not None else None
         reach = 0.0 if nodes is None else nodes.last
@@ -122,11 +125,20 @@ class ExtendedContribution(FoldedSource):
                 for along, variance in zip(exposure[1:], convolution.variance, strict=True):
                     along *= (0.5 * variance / factor**2).astype(np.float32)[:, None, None]
         inside, bins = self.kept.select(rows_of[:, None], columns_of)
-        matrix = self.folding.matrix(response.edisp, vector, len(self.kept.index))
+        if self.folding.measured is None and (center is None or self._fills(own)):
+            matrix = response.mean_edisp()
+        else:
+            matrix = self.folding.matrix(response.edisp, vector, len(self.kept.index))
         return _Window(
             SkyPixels(fine), factor, None if whole else center, radius, convolution, exposure, matrix,
             rows, _as_slice(columns), inside, bins
         )  # fmt: skip
+
+    def _fills(self, radius: float) -> bool:
+        """Return whether a model of a radius in deg is diffuse emission on the map: a template as large as it is."""
+        grid = self.response.grid
+        height, width = (n * size for n, size in zip(grid.shape, grid.frame.binsize, strict=True))
+        return not isinstance(self.spatial.model, RadialModel) and radius >= 0.5 * float(np.hypot(height, width))
 
     # ------------------------------------------------------------------ predictions
     def _energies(self) -> FloatArray | None:

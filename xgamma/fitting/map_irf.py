@@ -288,6 +288,10 @@ class Exposure(NamedTuple):
     along_x: NDArray[np.float32]
 
 
+#: Points along each side of a map at which a mean over it is taken.
+MEAN = 12
+
+
 @dataclass(frozen=True, eq=False)
 class MapResponse:
     """What turns a model into counts of a map.
@@ -312,6 +316,31 @@ class MapResponse:
     exposure_grid: SkyGrid
     psf: PointSpread | None = None
     edisp: EnergyDispersion | None = None
+
+    def mean_edisp(self) -> FloatArray:
+        """Return the mean energy dispersion over the map, weighted with the exposure, shape (energy_true, energy).
+
+        That of a source that fills the map: at low energies the dispersion in its middle is not that at its edge.
+        """
+        assert self.edisp is not None
+        # the middles of equal parts
+        rows, columns = (np.unique(((np.arange(MEAN) + 0.5) * n / MEAN).astype(int)) for n in self.grid.shape)
+        y, x = (v.ravel() for v in np.meshgrid(rows, columns, indexing="ij"))
+        omega = self.grid.geometry.solid_angle[y, x]
+        lon, lat = self.grid.frame.pixel_to_sky(y + self.grid.y.start, x + self.grid.x.start)
+        vectors = self.grid.frame.icrs_vectors(lon, lat)
+        weight = np.ones((self.axes.true_low.size, y.size))
+        if self.exposure is not None:
+            own = self.exposure_grid
+            weight = self.exposure[:, y + (self.grid.y.start - own.y.start), x + (self.grid.x.start - own.x.start)]
+        known = np.isfinite(vectors).all(axis=-1) & (omega > 0)
+        weight = np.where(known, np.nan_to_num(weight) * np.nan_to_num(omega), 0.0)
+        total, sums = np.zeros((len(weight), 1)), np.zeros(())
+        for i in np.flatnonzero(weight.any(axis=0)):
+            sums = sums + weight[:, i, None] * self.edisp.at(vectors[i])
+            total += weight[:, i, None]
+        middle = self.edisp.at(np.asarray(self.grid.frame.icrs_vectors(*self.grid.center)))
+        return np.divide(sums, total, out=middle.copy(), where=total > 0)
 
     def exposure_around(self, rows: IntArray, columns: IntArray) -> Exposure:
         """Return the exposure at pixels of the map and how it rises there.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import astropy.units as u
@@ -49,32 +49,22 @@ def points_in_groups(
     xarray.Dataset
         Dims (region, energy): groups, and inside them regions; see `with_bins`. What each dataset has is summed.
     """
-    make = _one_by_one if any(is_map(cube) for cube in cubes.values()) else _at_once
-    return make(cubes, members, models, source, energy_edges, stack, settings)
 
+    def estimate(group: Mapping[str, xr.Dataset], edges: Any) -> xr.Dataset:
+        return _summed(flux_points(group, models, source, energy_edges=edges, **settings))
 
-def _at_once(
-    cubes: Mapping[str, xr.Dataset],
-    members: Mapping[str, list[list[int]]],
-    models: Models,
-    source: str | None,
-    energy_edges: Any,
-    stack: bool,
-    settings: Mapping[str, Any],
-) -> xr.Dataset:
-    """Flux points of spectra of all groups, which count as regions: one fit of everything."""
-    binned = {name: _binned(cube, members[name], stack) for name, cube in cubes.items()}
-    return _summed(flux_points(binned, models, source, energy_edges=energy_edges, **settings))
+    if any(is_map(cube) for cube in cubes.values()):
+        return _one_by_one(cubes, members, stack, energy_edges, estimate)
+    # spectra of all groups count as regions: one fit of everything
+    return estimate({name: _binned(cube, members[name], stack) for name, cube in cubes.items()}, energy_edges)
 
 
 def _one_by_one(
     cubes: Mapping[str, xr.Dataset],
     members: Mapping[str, list[list[int]]],
-    models: Models,
-    source: str | None,
-    energy_edges: Any,
     stack: bool,
-    settings: Mapping[str, Any],
+    energy_edges: Any,
+    estimate: Callable[[Mapping[str, xr.Dataset], Any], xr.Dataset],
 ) -> xr.Dataset:
     """Flux points of maps, group after group: each run has responses of its own."""
     if any("region" in cube.dims for cube in cubes.values()):
@@ -85,7 +75,7 @@ def _one_by_one(
         group = {name: cube.isel(obs=members[name][i]) for name, cube in cubes.items() if members[name][i]}
         if stack:
             group = {name: stack_runs(cube) for name, cube in group.items()}
-        points = _summed(flux_points(group, models, source, energy_edges=energy_edges, **settings))
+        points = estimate(group, energy_edges)
         if energy_edges is not None:
             # moved edges are told once
             energy_edges = np.append(points["energy_min"].values, points["energy_max"].values[-1]) * u.TeV

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -15,7 +16,7 @@ FloatArray = NDArray[np.float64]
 ROOT2 = float(np.sqrt(2.0))
 
 
-class _OfPoints:
+class _OfPoints(ABC):
     """What both have in common: no background, no terms that no model changes."""
 
     weights: FloatArray | None
@@ -43,11 +44,13 @@ class _OfPoints:
         """Return the statistic as it is: fluxes have no background to be scaled."""
         return self
 
+    @abstractmethod
     def _values(self, signal: FloatArray) -> FloatArray:
-        raise NotImplementedError
+        """Statistic of each point, without its weight."""
 
+    @abstractmethod
     def _slopes(self, signal: FloatArray) -> FloatArray:
-        raise NotImplementedError
+        """Its derivative by the model."""
 
 
 @dataclass(frozen=True, eq=False)
